@@ -1,0 +1,58 @@
+"""The one table of status codes (docs/errors.md) and the exception that carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """Status codes, equal to `pl_status` of the C API."""
+
+    OK = 0
+    INVALID_ARGUMENT = 100
+    SEQUENCE_TOO_LONG = 101
+    RANK_TOO_LARGE = 102
+    UNKNOWN_TARGET_MODULE = 103
+    INVALID_STATE = 104
+    INPUT_MISSING = 200
+    INPUT_MALFORMED = 201
+    INPUT_UNSUPPORTED = 202
+    INPUT_MISMATCH = 203
+    BUNDLE_MISSING_FILE = 300
+    BUNDLE_CORRUPT = 301
+    BUNDLE_VERSION = 302
+    BUNDLE_MISMATCH = 303
+    ADAPTER_MISSING_FILE = 400
+    ADAPTER_CORRUPT = 401
+    ADAPTER_MISMATCH = 402
+    ADAPTER_OTHER_BASE = 403
+    ADAPTER_UNSUPPORTED = 404
+    OUT_OF_MEMORY = 500
+    CANCELLED = 501
+    IO_READ = 600
+    IO_WRITE = 601
+    DISK_FULL = 602
+    BACKEND_MISSING = 700
+    BACKEND_EXECUTION = 701
+    INTERNAL = 900
+
+    @property
+    def exit_code(self) -> int:
+        """The CLI's exit code for this status, from its group of hundreds."""
+        return {0: 0, 1: 2, 2: 3, 3: 4, 4: 5, 5: 6, 6: 7, 7: 8}.get(self // 100, 1)
+
+
+class PocketLoraError(Exception):
+    """A user-visible failure: a status and a message that names the thing, what was expected and what was found."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def raise_all(status: Status, headline: str, problems: Iterable[str]) -> None:
+    """Raise one error that lists every problem; do nothing when there is none."""
+    lines = list(problems)
+    if lines:
+        raise PocketLoraError(status, "\n".join([headline, *(f"  - {line}" for line in lines)]))
