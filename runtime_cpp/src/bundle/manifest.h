@@ -1,0 +1,148 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/result.h"
+
+namespace pocketlora {
+
+/// The only major version of the manifest's schema that this reader knows.
+inline constexpr int kSchemaMajor = 1;
+
+/// Element types that cross the boundary between runtime and programs.
+enum class DType { kFloat32, kInt64, kUint8 };
+
+/// @return bytes of one element.
+size_t dtype_size(DType dtype);
+/// @return the name used in the manifest, "float32".
+const char* dtype_name(DType dtype);
+
+/// One dimension of a shape: a fixed size, or one of the dynamic ones of docs/manifest.md.
+struct Dim {
+  enum class Kind { kFixed, kRows, kSegments, kCache, kRank };
+  Kind kind = Kind::kFixed;
+  int64_t size = 0;  ///< only for kFixed
+
+  bool operator==(const Dim& other) const { return kind == other.kind && size == other.size; }
+};
+
+/// @return "[N, 256]".
+std::string shape_text(const std::vector<Dim>& shape);
+
+struct TensorSpec {
+  std::string name;
+  DType dtype = DType::kFloat32;
+  std::vector<Dim> shape;
+};
+
+/// Who binds an input of a method.
+enum class InputSource { kRuntime, kWeight, kAdapter };
+
+struct InputSpec : TensorSpec {
+  InputSource source = InputSource::kRuntime;
+};
+
+struct MethodSpec {
+  std::string name;
+  int64_t t_min = 1, t_max = 1;
+  int64_t arena_bytes = 0;
+  std::vector<InputSpec> inputs;
+  std::vector<TensorSpec> outputs;
+};
+
+struct ProgramSpec {
+  std::string backend, kind, file;
+  std::vector<MethodSpec> methods;
+
+  /// @return nullptr when there is no such method.
+  const MethodSpec* find_method(std::string_view name) const;
+};
+
+/// A stage that exists once: which method to call, and the base tensor bound to each of its weight inputs.
+struct StageSpec {
+  std::string method;
+  std::map<std::string, std::string> weights;
+};
+
+/// One layer: method per role (forward, backward | prefill, decode), weights, and the adapter site behind each local name.
+struct BlockSpec {
+  int64_t layer = 0;
+  std::map<std::string, std::string> methods;
+  std::map<std::string, std::string> weights;
+  std::map<std::string, std::string> sites;
+};
+
+struct StageSet {
+  std::string backend, kind;
+  StageSpec embed;
+  std::vector<BlockSpec> blocks;
+  StageSpec head;
+};
+
+/// A linear layer that can carry an adapter, named as in PEFT.
+struct SiteSpec {
+  std::string name;
+  int64_t layer = 0;
+  std::string module;
+  int64_t in_features = 0, out_features = 0;
+};
+
+struct BaseTensorSpec {
+  std::string name, kind;
+  DType dtype = DType::kUint8;
+  std::vector<int64_t> shape;
+  int64_t nbytes = 0;
+};
+
+struct FileSpec {
+  std::string path;
+  int64_t size = 0;
+  std::string sha256;
+};
+
+struct ModelFacts {
+  std::string family, architecture, name;
+  int64_t hidden_size = 0, intermediate_size = 0, num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
+  int64_t vocab_size = 0;
+  int64_t bos_token_id = -1;  ///< −1 = none
+  std::vector<int64_t> eos_token_ids;
+};
+
+struct Limits {
+  int64_t max_seq_len = 0, train_t_min = 0, train_t_max = 0, prefill_t_min = 0, prefill_t_max = 0, max_rank = 0;
+  int64_t max_segments = 0;
+};
+
+/// The runtime's view of manifest.json (docs/manifest.md). Facts that only the toolchain needs are not kept.
+struct Manifest {
+  std::string text;  ///< the file as it is
+  std::string schema_version;
+  ModelFacts model;
+  Limits limits;
+  std::vector<std::string> target_modules;
+  std::vector<SiteSpec> sites;  ///< layer order, then q, k, v, o, gate, up, down
+  std::string base_file;
+  std::vector<BaseTensorSpec> base_tensors;
+  std::vector<ProgramSpec> programs;
+  std::vector<StageSet> stages;
+  std::vector<FileSpec> files;
+  std::string base_sha256;  ///< 64 hex digits, from `files`: the identity of the base
+
+  /// The lookups return nullptr when there is no such thing.
+  const SiteSpec* find_site(std::string_view name) const;
+  const BaseTensorSpec* find_base_tensor(std::string_view name) const;
+  const ProgramSpec* find_program(std::string_view backend, std::string_view kind) const;
+  const StageSet* find_stages(std::string_view backend, std::string_view kind) const;
+  /// @return the index in `sites`, or −1.
+  int64_t site_index(std::string_view name) const;
+};
+
+/// Reads a manifest. @param path only names the file in messages.
+/// Errors: BUNDLE_VERSION for an unknown major version, BUNDLE_CORRUPT with every missing or malformed key by its path.
+Result<Manifest> parse_manifest(std::string text, const std::string& path);
+
+}  // namespace pocketlora
