@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -56,3 +57,13 @@ def raise_all(status: Status, headline: str, problems: Iterable[str]) -> None:
     lines = list(problems)
     if lines:
         raise PocketLoraError(status, "\n".join([headline, *(f"  - {line}" for line in lines)]))
+
+
+def status_of_os_error(error: OSError) -> Status:
+    """The status of a failed system call: a full disk, a missing input, memory, or input/output in general."""
+    known = {errno.ENOSPC: Status.DISK_FULL, errno.EDQUOT: Status.DISK_FULL, errno.ENOMEM: Status.OUT_OF_MEMORY}
+    if error.errno in known:
+        return known[error.errno]
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return Status.INPUT_MISSING
+    return Status.IO_WRITE if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else Status.IO_READ

@@ -1,0 +1,86 @@
+"""`pocketlora-export`: the command group. A subcommand's module is imported only when that command runs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NoReturn
+
+import click
+
+from pocketlora_export import __version__
+from pocketlora_export.cli import console
+from pocketlora_export.errors import PocketLoraError, Status, status_of_os_error
+
+# name -> one line of help. The module is pocketlora_export.cli.<name>, its click command the attribute `command`.
+COMMANDS: dict[str, str] = {
+    "bundle": "Turn a Hugging Face model into a bundle: 4-bit base, programs, manifest, tokenizer.",
+    "inspect": "Show what a bundle holds.",
+    "verify": "Check every checksum of a bundle, and its manifest against its programs.",
+    "train": "Train a LoRA adapter on a bundle with the C++ runtime.",
+    "eval": "Loss, perplexity and log-probabilities of text rows.",
+    "generate": "Write text with a bundle and, if given, an adapter.",
+    "dequantize": "Write a bundle's base back as an ordinary Hugging Face folder.",
+    "demo": "The whole chain on the model that ships with the project.",
+}
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name, and turns every expected failure into a message and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None when there is no such command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"pocketlora_export.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; exit with the code that docs/errors.md gives to its failure."""
+        try:
+            return super().invoke(ctx)
+        except PocketLoraError as error:
+            fail(error)
+        except (KeyboardInterrupt, click.Abort) as interruption:
+            console.report_interrupt(str(interruption))
+            raise SystemExit(INTERRUPTED) from None
+        except click.UsageError as error:
+            if console.json_output():
+                console.print_error_event(Status.INVALID_ARGUMENT, error.format_message())
+            raise
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            fail(PocketLoraError(status_of_os_error(error), str(error)))
+
+
+def fail(error: PocketLoraError) -> NoReturn:
+    """Report one failure on stderr (and as an event with --json) and exit with its code."""
+    console.report_error(error)
+    raise SystemExit(error.status.exit_code)
+
+
+@click.group(
+    cls=LazyGroup,
+    # Options may be written with - or _; subcommands inherit this.
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": lambda name: name.replace("_", "-")},
+    epilog="Run 'pocketlora-export COMMAND --help' for the options and an example of each command.",
+)
+@click.version_option(__version__, prog_name="pocketlora-export")
+def cli() -> None:
+    """Fine-tune language models on a phone: from a Hugging Face folder to adapters trained in C++."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="pocketlora-export")
