@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapters/adapter_layout.h"
+#include "adapters/adapter_tensors.h"
+#include "common/result.h"
+
+namespace pocketlora {
+
+/// What adapter_config.json says, resolved per site.
+struct AdapterConfig {
+  int64_t rank = 0;  ///< r
+  double alpha = 0;  ///< lora_alpha
+  bool use_rslora = false;
+  double dropout = 0;  ///< lora_dropout
+  std::vector<std::string> target_modules;
+  std::vector<int64_t> site_ranks;  ///< one per site of the layout, 0 = not a target
+  std::vector<double> site_alphas;  ///< one per site
+
+  /// alpha / r of a site, or alpha / sqrt(r) with rsLoRA; 0 for an unused site.
+  float site_scale(size_t site) const;
+};
+
+/// A LoRA adapter over one bundle's layout. Immutable once made; shared by pointer.
+class Adapter {
+ public:
+  using Pointer = std::shared_ptr<const Adapter>;
+
+  /// Reads a PEFT folder and checks it against the layout; all mismatches of a kind are listed in one error.
+  static Result<Pointer> load(std::shared_ptr<const AdapterLayout> layout, const std::string& dir);
+
+  /// A new adapter: A Kaiming-uniform in [-1/sqrt(in), 1/sqrt(in)) (PEFT's initialisation), B = 0. Element e (counting
+  /// over all A matrices in the layout's order, row-major) is the e-th output of SplitMix64 started at `seed`, its
+  /// upper 24 bits taken as u in [0, 1), A = (2u - 1) / sqrt(in). @param target_modules empty = all of the layout's.
+  static Result<Pointer> create(std::shared_ptr<const AdapterLayout> layout, int64_t rank, double alpha,
+                                const std::vector<std::string>& target_modules, uint64_t seed);
+
+  /// Wraps trained tensors (allocated with config.site_ranks); their scales are set from the config.
+  static Pointer from_tensors(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
+                              AdapterTensors tensors);
+
+  /// A mutable copy of the tensors, for training.
+  Result<AdapterTensors> clone_tensors() const;
+
+  /// Writes adapter_config.json, README.md and adapter_model.safetensors as PEFT does (AdapterLayout's names, fp32).
+  Status save(const std::string& dir) const;
+
+  const AdapterLayout& layout() const { return *layout_; }
+  const std::shared_ptr<const AdapterLayout>& shared_layout() const { return layout_; }
+  const AdapterConfig& config() const { return config_; }
+  AdapterSiteView site(size_t index) const;
+  int64_t nbytes() const { return tensors_.nbytes(); }
+
+ private:
+  Adapter(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config, AdapterTensors tensors);
+
+  std::shared_ptr<const AdapterLayout> layout_;
+  AdapterConfig config_;
+  AdapterTensors tensors_;
+};
+
+}  // namespace pocketlora

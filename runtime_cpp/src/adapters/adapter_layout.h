@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace pocketlora {
+
+/// One linear layer of a bundle that can carry an adapter.
+struct AdapterSiteLayout {
+  std::string name;  ///< "model.layers.3.self_attn.q_proj"
+  int64_t layer = 0;
+  std::string module;  ///< "q_proj"
+  int64_t in_features = 0;
+  int64_t out_features = 0;
+};
+
+/// What adapters of one bundle look like: filled from its manifest, shared by all adapters over it.
+struct AdapterLayout {
+  std::vector<AdapterSiteLayout> sites;     ///< in the manifest's order
+  std::vector<std::string> target_modules;  ///< the modules a bundle can adapt
+  int64_t max_rank = 0;
+  std::string base_sha256;      ///< SHA-256 of base.ptd, 64 hex digits
+  std::string base_model_name;  ///< model.name, written as base_model_name_or_path
+};
+
+/// PEFT's name of a site's tensor: "base_model.model.<site>.lora_A.weight". @param matrix 'A' or 'B'.
+std::string peft_tensor_name(const std::string& site, char matrix);
+
+}  // namespace pocketlora
