@@ -6,7 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "common/result.h"
+#include "adapters/adapter_layout.h"
+#include "common/status.h"
 
 namespace pocketlora {
 
@@ -68,7 +69,8 @@ struct StageSpec {
   std::map<std::string, std::string> weights;
 };
 
-/// One layer: method per role (forward, backward | prefill, decode), weights, and the adapter site behind each local name.
+/// One layer: method per role (forward, backward | prefill, decode), weights, and the adapter site behind each local
+/// name.
 struct BlockSpec {
   int64_t layer = 0;
   std::map<std::string, std::string> methods;
@@ -81,14 +83,6 @@ struct StageSet {
   StageSpec embed;
   std::vector<BlockSpec> blocks;
   StageSpec head;
-};
-
-/// A linear layer that can carry an adapter, named as in PEFT.
-struct SiteSpec {
-  std::string name;
-  int64_t layer = 0;
-  std::string module;
-  int64_t in_features = 0, out_features = 0;
 };
 
 struct BaseTensorSpec {
@@ -123,21 +117,18 @@ struct Manifest {
   std::string schema_version;
   ModelFacts model;
   Limits limits;
-  std::vector<std::string> target_modules;
-  std::vector<SiteSpec> sites;  ///< layer order, then q, k, v, o, gate, up, down
+  AdapterLayout adapter;  ///< sites in layer order, then q, k, v, o, gate, up, down
   std::string base_file;
   std::vector<BaseTensorSpec> base_tensors;
   std::vector<ProgramSpec> programs;
   std::vector<StageSet> stages;
   std::vector<FileSpec> files;
-  std::string base_sha256;  ///< 64 hex digits, from `files`: the identity of the base
 
   /// The lookups return nullptr when there is no such thing.
-  const SiteSpec* find_site(std::string_view name) const;
   const BaseTensorSpec* find_base_tensor(std::string_view name) const;
   const ProgramSpec* find_program(std::string_view backend, std::string_view kind) const;
   const StageSet* find_stages(std::string_view backend, std::string_view kind) const;
-  /// @return the index in `sites`, or −1.
+  /// @return the index in `adapter.sites`, or −1.
   int64_t site_index(std::string_view name) const;
 };
 

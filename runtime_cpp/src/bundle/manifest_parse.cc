@@ -1,0 +1,248 @@
+#include <cstdlib>
+#include <set>
+#include <utility>
+
+#include "bundle/manifest.h"
+#include "common/json_access.h"
+
+namespace pocketlora {
+namespace {
+
+bool parse_dtype(const std::string& text, DType* out) {
+  for (const DType dtype : {DType::kFloat32, DType::kInt64, DType::kUint8}) {
+    if (text == dtype_name(dtype)) {
+      *out = dtype;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool parse_symbol(const std::string& text, Dim::Kind* out) {
+  static const std::pair<const char*, Dim::Kind> kSymbols[] = {{"N", Dim::Kind::kRows},
+                                                               {"S1", Dim::Kind::kSegments},
+                                                               {"C", Dim::Kind::kCache},
+                                                               {"R", Dim::Kind::kRank}};
+  for (const auto& [name, kind] : kSymbols) {
+    if (text == name) {
+      *out = kind;
+      return true;
+    }
+  }
+  return false;
+}
+
+/// Walks the document once; every problem goes to `problems`.
+class Parser {
+ public:
+  Parser(Manifest* manifest, ProblemList* problems) : manifest_(*manifest), problems_(*problems) {}
+
+  void parse(const JsonNode& root) {
+    parse_model(root.require_object("model"));
+    parse_limits(root.require_object("limits"));
+    parse_files(root);
+    parse_base(root.require_object("base"));
+    parse_adapter(root.require_object("adapter"));
+    for (const JsonNode& node : root.require_array("programs")) manifest_.programs.push_back(parse_program(node));
+    for (const JsonNode& node : root.require_array("stages")) manifest_.stages.push_back(parse_stages(node));
+  }
+
+ private:
+  void problem(const JsonNode& node, const std::string& what) { problems_.add(node.path() + ": " + what); }
+
+  void parse_model(const JsonNode& node) {
+    ModelFacts& model = manifest_.model;
+    model.family = node.require_string("family");
+    model.name = node.require_string("name");
+    model.hidden_size = node.require_int("hidden_size", 1);
+    model.num_layers = node.require_int("num_layers", 1);
+    model.num_heads = node.require_int("num_heads", 1);
+    model.num_kv_heads = node.require_int("num_kv_heads", 1);
+    model.head_dim = node.require_int("head_dim", 1);
+    model.vocab_size = node.require_int("vocab_size", 1);
+    model.bos_token_id = node.optional_int("bos_token_id", -1);
+    model.eos_token_ids = node.require_ints("eos_token_ids");
+  }
+
+  void parse_limits(const JsonNode& node) {
+    Limits& limits = manifest_.limits;
+    limits.max_seq_len = node.require_int("max_seq_len", 1);
+    limits.train_t_min = node.require_int("train_t_min", 1);
+    limits.train_t_max = node.require_int("train_t_max", limits.train_t_min);
+    limits.prefill_t_min = node.require_int("prefill_t_min", 1);
+    limits.prefill_t_max = node.require_int("prefill_t_max", limits.prefill_t_min);
+    limits.max_rank = node.require_int("max_rank", 1);
+    limits.max_segments = node.require_int("max_segments", 1);
+  }
+
+  void parse_files(const JsonNode& root) {
+    for (const JsonNode& node : root.require_array("files")) {
+      FileSpec file{node.require_string("path"), node.require_int("size", 0), node.require_string("sha256")};
+      if (file.sha256.size() != 64) problem(node, "sha256 must have 64 hex digits");
+      if (file.path.empty() || file.path[0] == '/' || file.path.find("..") != std::string::npos) {
+        problem(node, "path '" + file.path + "' leaves the bundle");
+      }
+      manifest_.files.push_back(std::move(file));
+    }
+  }
+
+  void parse_base(const JsonNode& node) {
+    manifest_.base_file = node.require_string("file");
+    std::set<std::string> names;
+    for (const JsonNode& entry : node.require_array("tensors")) {
+      BaseTensorSpec tensor;
+      tensor.name = entry.require_string("name");
+      tensor.kind = entry.require_string("kind");
+      tensor.dtype = dtype_of(entry);
+      tensor.shape = entry.require_ints("shape");
+      tensor.nbytes = entry.require_int("nbytes", 0);
+      if (!names.insert(tensor.name).second) problem(entry, "tensor '" + tensor.name + "' is listed twice");
+      manifest_.base_tensors.push_back(std::move(tensor));
+    }
+    for (const FileSpec& file : manifest_.files) {
+      if (file.path == manifest_.base_file) manifest_.adapter.base_sha256 = file.sha256;
+    }
+    if (manifest_.adapter.base_sha256.empty()) problem(node, "'" + manifest_.base_file + "' is not listed in files");
+  }
+
+  void parse_adapter(const JsonNode& node) {
+    AdapterLayout& layout = manifest_.adapter;
+    layout.base_model_name = manifest_.model.name;
+    layout.max_rank = node.require_int("max_rank", 1);
+    layout.target_modules = node.require_strings("target_modules");
+    for (const JsonNode& entry : node.require_array("sites")) {
+      layout.sites.push_back({entry.require_string("name"), entry.require_int("layer", 0, manifest_.model.num_layers - 1),
+                              entry.require_string("module"), entry.require_int("in_features", 1),
+                              entry.require_int("out_features", 1)});
+    }
+  }
+
+  DType dtype_of(const JsonNode& node) {
+    DType dtype = DType::kFloat32;
+    const std::string text = node.require_string("dtype");
+    if (!text.empty() && !parse_dtype(text, &dtype)) {
+      problem(node, "dtype '" + text + "' is not one of float32, int64, uint8");
+    }
+    return dtype;
+  }
+
+  Dim parse_dim(const JsonNode& node) {
+    Dim dim;
+    if (node.json().is_string()) {
+      if (!parse_symbol(node.as_string(), &dim.kind)) {
+        problem(node, "dimension '" + node.as_string() + "' is not one of N, S1, C, R");
+      }
+      return dim;
+    }
+    dim.size = node.as_int();
+    if (dim.size < 0) problem(node, "a dimension is at least 0");
+    return dim;
+  }
+
+  void parse_tensor(const JsonNode& node, TensorSpec* tensor) {
+    tensor->name = node.require_string("name");
+    tensor->dtype = dtype_of(node);
+    for (const JsonNode& dim : node.require_array("shape")) tensor->shape.push_back(parse_dim(dim));
+  }
+
+  InputSpec parse_input(const JsonNode& node) {
+    InputSpec input;
+    parse_tensor(node, &input);
+    const std::string source = node.require_string("source");
+    if (source == "runtime") {
+      input.source = InputSource::kRuntime;
+    } else if (source == "weight") {
+      input.source = InputSource::kWeight;
+    } else if (source == "adapter") {
+      input.source = InputSource::kAdapter;
+    } else if (!source.empty()) {
+      problem(node, "source '" + source + "' is not one of runtime, weight, adapter");
+    }
+    return input;
+  }
+
+  MethodSpec parse_method(const JsonNode& node) {
+    MethodSpec method;
+    method.name = node.require_string("name");
+    method.t_min = node.require_int("t_min", 1);
+    method.t_max = node.require_int("t_max", method.t_min);
+    method.arena_bytes = node.optional_int("arena_bytes", 0);
+    for (const JsonNode& input : node.require_array("inputs")) method.inputs.push_back(parse_input(input));
+    for (const JsonNode& output : node.require_array("outputs")) {
+      parse_tensor(output, &method.outputs.emplace_back());
+    }
+    return method;
+  }
+
+  ProgramSpec parse_program(const JsonNode& node) {
+    ProgramSpec program;
+    program.backend = node.require_string("backend");
+    program.kind = node.require_string("kind");
+    program.file = node.require_string("file");
+    for (const JsonNode& method : node.require_array("methods")) program.methods.push_back(parse_method(method));
+    return program;
+  }
+
+  std::map<std::string, std::string> parse_names(const JsonNode& node) {
+    std::map<std::string, std::string> names;
+    for (const auto& [key, value] : node.members()) names[key] = value.as_string();
+    return names;
+  }
+
+  StageSpec parse_stage(const JsonNode& node) {
+    return {node.require_string("method"), parse_names(node.require_object("weights"))};
+  }
+
+  StageSet parse_stages(const JsonNode& node) {
+    StageSet set;
+    set.backend = node.require_string("backend");
+    set.kind = node.require_string("kind");
+    set.embed = parse_stage(node.require_object("embed"));
+    for (const JsonNode& entry : node.require_array("blocks")) {
+      BlockSpec block;
+      block.layer = entry.require_int("layer", 0);
+      block.methods = parse_names(entry.require_object("methods"));
+      block.weights = parse_names(entry.require_object("weights"));
+      block.sites = parse_names(entry.require_object("sites"));
+      set.blocks.push_back(std::move(block));
+    }
+    set.head = parse_stage(node.require_object("head"));
+    return set;
+  }
+
+  Manifest& manifest_;
+  ProblemList& problems_;
+};
+
+Status check_version(const JsonNode& root, Manifest* manifest, const ProblemList& problems, const std::string& path) {
+  manifest->schema_version = root.require_string("schema_version");
+  PL_RETURN_IF_ERROR(problems.to_status(PL_BUNDLE_CORRUPT, path + " is not a manifest:"));
+  const std::string& version = manifest->schema_version;
+  char* end = nullptr;
+  const long major = std::strtol(version.c_str(), &end, 10);
+  if (end == version.c_str() || *end != '.') {
+    return error(PL_BUNDLE_CORRUPT, "%s: schema_version: expected MAJOR.MINOR, found '%s'", path.c_str(), version.c_str());
+  }
+  if (major != kSchemaMajor) {
+    return error(PL_BUNDLE_VERSION, "%s: schema version %s is not supported: this runtime reads versions %d.x", path.c_str(),
+                 version.c_str(), kSchemaMajor);
+  }
+  return Status();
+}
+
+}  // namespace
+
+Result<Manifest> parse_manifest(std::string text, const std::string& path) {
+  PL_ASSIGN_OR_RETURN(const Json document, parse_json(text, path, PL_BUNDLE_CORRUPT));
+  Manifest manifest;
+  ProblemList problems;
+  const JsonNode root(document, "", &problems);
+  PL_RETURN_IF_ERROR(check_version(root, &manifest, problems, path));
+  Parser(&manifest, &problems).parse(root);
+  manifest.text = std::move(text);
+  check_references(manifest, &problems);
+  PL_RETURN_IF_ERROR(problems.to_status(PL_BUNDLE_CORRUPT, path + " is not a valid manifest:"));
+  return manifest;
+}
+
+}  // namespace pocketlora
