@@ -1,0 +1,128 @@
+# `make help` lists the targets. Everything is built under build/ and .venv/; nothing else is touched.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+VENV := .venv/bin
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# Builds that differ only in their options share one recipe: build/<name>.
+CMAKE_COMMON = -S runtime_cpp -G Ninja -DCMAKE_BUILD_TYPE=Release \
+  $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache)
+EXECUTORCH = $$($(VENV)/python -c 'import importlib.util as u; print(u.find_spec("executorch").submodule_search_locations[0])')
+CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
+PYTEST = $(VENV)/pytest -q
+# One thread a worker: the kernels would otherwise start as many as there are cores in each of them.
+PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist worksteal
+
+CXX_FILES = $(shell git ls-files --cached --others --exclude-standard 'kernels/*.h' 'kernels/*.cc' 'kernels/*.inc' \
+  'runtime_cpp/*.h' 'runtime_cpp/*.hpp' 'runtime_cpp/*.cc' 'runtime_cpp/*.c')
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------------------------------------------------- set-up
+build/stamps/system: .ci/system-packages.txt .ci/system_packages.sh
+	@.ci/system_packages.sh build
+	@mkdir -p $(@D) && touch $@
+
+build/stamps/python: build/stamps/system constraints.txt pyproject.toml .ci/install_python.sh
+	@echo "setup: installing Python packages into .venv (a few minutes the first time)"
+	@.ci/install_python.sh
+	@touch $@
+
+.PHONY: setup
+setup: build/stamps/python ## system packages (as root) and the virtual environment
+
+# -------------------------------------------------------------------------------------------------------------- build
+build/host/build.ninja: build/stamps/python
+	cmake $(CMAKE_COMMON) -B build/host -Dexecutorch_DIR="$(EXECUTORCH)/share/cmake" > build/host.log || { cat build/host.log; exit 1; }
+
+.PHONY: build
+build: build/host/build.ninja ## the runtime, its command-line runner and the C++ tests, for this machine
+	@cmake --build build/host -j $(JOBS)
+
+.PHONY: build-clang
+build-clang: build/stamps/python ## the same with clang, to see its warnings
+	@cmake $(CMAKE_COMMON) -B build/clang -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+	  -Dexecutorch_DIR="$(EXECUTORCH)/share/cmake" > build/clang.log || { cat build/clang.log; exit 1; }
+	@cmake --build build/clang -j $(JOBS)
+
+build/asan/build.ninja: build/stamps/python
+	cmake $(CMAKE_COMMON) -B build/asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPOCKETLORA_SANITIZE=address,undefined \
+	  -Dexecutorch_DIR="$(EXECUTORCH)/share/cmake" > build/asan.log || { cat build/asan.log; exit 1; }
+
+# The aarch64 build runs here under emulation: correctness, never speed.
+build/stamps/arm: build/stamps/python .ci/arm_sysroot.sh constraints.txt
+	@.ci/system_packages.sh arm
+	@.ci/arm_sysroot.sh build/arm
+	@touch $@
+
+build/arm/out/build.ninja: build/stamps/arm cmake/aarch64-linux-gnu.cmake
+	cmake $(CMAKE_COMMON) -B build/arm/out -DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/cmake/aarch64-linux-gnu.cmake" \
+	  -DPOCKETLORA_SYSROOT="$(CURDIR)/build/arm/sysroot" \
+	  -Dexecutorch_DIR="$(CURDIR)/build/arm/executorch/share/cmake" > build/arm.log || { cat build/arm.log; exit 1; }
+
+.PHONY: build-arm
+build-arm: build/arm/out/build.ninja ## the runtime, the runner and the C++ tests for aarch64 Linux
+	@cmake --build build/arm/out -j $(JOBS)
+
+# --------------------------------------------------------------------------------------------------------------- demo
+.PHONY: demo
+demo: build ## quantize, lower, train two adapters and swap them, on the model that ships with the project
+	$(VENV)/pocketlora-export demo
+
+# --------------------------------------------------------------------------------------------------------------- tests
+.PHONY: test
+test: lint test-cpp test-python test-arm ## everything that CI runs
+
+.PHONY: test-cpp
+test-cpp: build ## C++ unit tests
+	cd build/host && $(CTEST)
+
+.PHONY: test-python
+test-python: build ## Python tests without the slow ones
+	$(PYTEST_PARALLEL) -m "not slow and not arm"
+
+.PHONY: test-arm
+test-arm: build build-arm ## C++ unit tests, a training step and a decode of the aarch64 build under emulation
+	cd build/arm/out && $(CTEST)
+	$(PYTEST) -m "arm and not slow" tests/arm
+
+.PHONY: test-slow
+test-slow: build ## the tests that take minutes
+	$(PYTEST) -m "slow and not arm"
+
+.PHONY: test-asan
+test-asan: build/asan/build.ninja ## C++ unit tests under AddressSanitizer and UBSan
+	@cmake --build build/asan -j $(JOBS)
+	cd build/asan && $(CTEST)
+
+.PHONY: bench
+bench: build ## kernels, export time and memory; writes JSON and Markdown to build/bench
+	$(VENV)/python benchmarks/kernels.py --build build/host --output build/bench
+	$(VENV)/python benchmarks/export_time.py --output build/bench
+	$(VENV)/python benchmarks/memory.py --output build/bench
+	$(VENV)/python benchmarks/train_step.py --output build/bench
+
+# ---------------------------------------------------------------------------------------------------------------- lint
+.PHONY: lint
+lint: build/stamps/python ## ruff, mypy, import layers, clang-format
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports --no-cache
+	@$(VENV)/clang-format --dry-run --Werror $(CXX_FILES)
+
+.PHONY: format
+format: build/stamps/python ## let the formatters rewrite the sources
+	$(VENV)/ruff check --fix-only .
+	$(VENV)/ruff format .
+	@$(VENV)/clang-format -i $(CXX_FILES)
+
+.PHONY: clean
+clean: ## remove what was built; .venv stays
+	rm -rf build out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
