@@ -1,0 +1,111 @@
+#include "kernels/common/isa.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace pocketlora {
+namespace {
+
+constexpr Isa kAll[] = {Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kScalar};
+
+#if defined(__x86_64__)
+bool has_f16c() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
+
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+/// The order inside one architecture: a higher level runs the kernels of the lower ones.
+int level(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return 0;
+    case Isa::kAvx2:
+    case Isa::kNeon:
+      return 1;
+    case Isa::kAvx512:
+      return 2;
+  }
+  return 0;
+}
+
+Isa choose() {
+  const Isa best = supported_isas().front();
+  const char* wanted = std::getenv("POCKETLORA_ISA");
+  if (wanted == nullptr || *wanted == '\0') return best;
+  for (Isa isa : supported_isas()) {
+    if (std::strcmp(wanted, isa_name(isa)) == 0) return isa;
+  }
+  std::fprintf(stderr, "pocketlora: POCKETLORA_ISA=%s is unknown or not supported by this CPU; using %s\n", wanted,
+               isa_name(best));
+  return best;
+}
+
+}  // namespace
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return "scalar";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kNeon:
+      return "neon";
+    case Isa::kAvx512:
+      return "avx512";
+  }
+  return "unknown";
+}
+
+bool isa_supported(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return true;
+#if defined(__x86_64__)
+    case Isa::kAvx2:
+      return has_avx2();
+    case Isa::kAvx512:
+      return has_avx512();
+#endif
+#if defined(__aarch64__)
+    case Isa::kNeon:
+      return true;
+#endif
+    default:
+      return false;
+  }
+}
+
+const std::vector<Isa>& supported_isas() {
+  static const std::vector<Isa> isas = [] {
+    std::vector<Isa> found;
+    for (Isa isa : kAll) {
+      if (isa_supported(isa)) found.push_back(isa);
+    }
+    return found;
+  }();
+  return isas;
+}
+
+Isa active_isa() {
+  static const Isa isa = choose();
+  return isa;
+}
+
+bool isa_serves(Isa kernel, Isa chosen) {
+  return kernel == Isa::kScalar || kernel == chosen || (isa_supported(kernel) && level(kernel) < level(chosen));
+}
+
+}  // namespace pocketlora

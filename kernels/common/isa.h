@@ -1,0 +1,45 @@
+#pragma once
+
+#include <vector>
+
+namespace pocketlora {
+
+/// Instruction sets that kernels are written for.
+enum class Isa : int { kScalar = 0, kAvx2 = 1, kNeon = 2, kAvx512 = 3 };
+
+/// @return the name used by POCKETLORA_ISA, e.g. "avx2".
+const char* isa_name(Isa isa);
+
+/// @return whether this CPU (and its operating system) runs `isa`.
+bool isa_supported(Isa isa);
+
+/// @return every supported instruction set, best first; kScalar is always the last.
+const std::vector<Isa>& supported_isas();
+
+/// The instruction set that the kernels use: the best supported one, or the one that the environment variable
+/// POCKETLORA_ISA (scalar, avx2, avx512, neon) caps it to. Read once; an unknown or unsupported value is reported on
+/// stderr and ignored.
+Isa active_isa();
+
+/// @return whether a kernel written for `kernel` may run when `chosen` is asked for. A lower instruction set of the same
+/// architecture serves where an op has no kernel for the chosen one.
+bool isa_serves(Isa kernel, Isa chosen);
+
+/// One entry of an op's list of kernels (kernels.inc), best first.
+template <typename Kernel>
+struct KernelEntry {
+  Isa isa;
+  const char* name;
+  Kernel kernel;
+};
+
+/// @return the first entry of the list that serves `isa`. The list ends with a scalar kernel, so there always is one.
+template <typename Kernel, int kCount>
+const Kernel& select_kernel(const KernelEntry<Kernel> (&list)[kCount], Isa isa) {
+  for (const KernelEntry<Kernel>& entry : list) {
+    if (isa_serves(entry.isa, isa)) return entry.kernel;
+  }
+  return list[kCount - 1].kernel;
+}
+
+}  // namespace pocketlora
