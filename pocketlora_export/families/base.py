@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+from pocketlora_export.graphs.stage import Stage
+from pocketlora_export.q4 import Q4Spec, Scheme
 
 Role = Literal["linear", "embedding", "head", "norm", "bias"]
 
@@ -57,3 +61,80 @@ class LoraSite:
     module: str
     in_features: int
     out_features: int
+
+
+@dataclass(frozen=True)
+class QuantScheme:
+    """A 4-bit scheme and its group size."""
+
+    scheme: Scheme
+    group_size: int
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How the linear layers, the embedding and the head are stored."""
+
+    linear: QuantScheme
+    embedding: QuantScheme
+    head: QuantScheme
+
+    def of(self, role: Role) -> QuantScheme:
+        """The scheme of a quantized role."""
+        return {"linear": self.linear, "embedding": self.embedding, "head": self.head}[role]
+
+    def spec(self, weight: WeightSpec) -> Q4Spec:
+        """The stored form of one quantized weight."""
+        scheme = self.of(weight.role)
+        rows, cols = weight.shape
+        return Q4Spec(rows, cols, scheme.scheme, scheme.group_size)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One kind of decoder layer: its training forward and its two inference stages."""
+
+    forward: Stage
+    prefill: Stage
+    decode: Stage
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """All stages of a model. `blocks` maps a name suffix ("" for the usual single kind) to a kind of layer."""
+
+    embed: Stage
+    head_loss: Stage
+    head: Stage
+    blocks: dict[str, Block]
+    layer_kinds: tuple[str, ...]
+    weight_names: dict[str, str]
+    """Names of the ends' weight inputs ("lm_head.weight") in base.ptd."""
+
+    def layer_prefix(self, layer: int) -> str:
+        """What a layer's relative names are prefixed with to get Hugging Face names."""
+        return f"model.layers.{layer}."
+
+
+class Family(Protocol):
+    """A model family."""
+
+    architectures: tuple[str, ...]
+
+    def check_config(self, config: Mapping[str, Any]) -> list[str]:
+        """Problems that make a config unsupported: key, what was expected, what was found. Empty = supported."""
+
+    def facts(self, config: Mapping[str, Any], name: str) -> ModelFacts:
+        """Facts of a checked config."""
+
+    def weights(self, facts: ModelFacts) -> list[WeightSpec]:
+        """Every tensor of the checkpoint, in the order of base.ptd. A tied head is not listed."""
+
+    def modules(self, facts: ModelFacts) -> tuple[str, ...]:
+        """Names of the linear modules of a layer that can carry an adapter, in layer order."""
+
+    def sites(self, facts: ModelFacts, targets: Collection[str]) -> list[LoraSite]:
+        """LoRA sites in layer order, then in module order."""
+
+    def decoder(self, facts: ModelFacts, quantization: Quantization, targets: Collection[str]) -> Decoder:
+        """The stages."""

@@ -1,0 +1,34 @@
+"""Finds the family of a Hugging Face config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pocketlora_export.errors import PocketLoraError, Status, raise_all
+from pocketlora_export.families.base import Family
+from pocketlora_export.families.llama import LlamaFamily
+
+FAMILIES: tuple[Family, ...] = (LlamaFamily(),)
+
+
+def supported_architectures() -> list[str]:
+    """Names that `architectures` in config.json may have."""
+    return sorted(name for family in FAMILIES for name in family.architectures)
+
+
+def get_family(config: Mapping[str, Any]) -> Family:
+    """The family of a config.json.
+
+    Raises:
+        PocketLoraError: INPUT_UNSUPPORTED, when no family knows the architecture or the family refuses a key of the config.
+    """
+    found = config.get("architectures") or []
+    for family in FAMILIES:
+        if any(name in family.architectures for name in found):
+            raise_all(Status.INPUT_UNSUPPORTED, f"config.json of {found[0]} is not supported:", family.check_config(config))
+            return family
+    supported = ", ".join(supported_architectures())
+    raise PocketLoraError(
+        Status.INPUT_UNSUPPORTED, f"config.json: architectures is {found}; supported architectures: {supported}"
+    )

@@ -1,0 +1,172 @@
+"""From the stages of a decoder to train.pte and infer.pte, with the bindings that the runtime walks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from executorch.exir import ExecutorchProgramManager
+
+from pocketlora_export.families.base import Block, Decoder, LoraSite
+from pocketlora_export.graphs.capture import capture
+from pocketlora_export.graphs.gradient import backward_stage
+from pocketlora_export.graphs.stage import Dim, InputSpec, Limits, OutputSpec, Stage
+from pocketlora_export.lower import cpu
+from pocketlora_export.lower.spec import BlockBinding, EndBinding, Kind, MethodSpec, PortSpec, ProgramSpec, StageBinding
+
+Progress = Callable[[str], None]
+_DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.uint8: "uint8"}
+_BACKENDS = {"cpu": cpu.lower}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Stages of one program with their largest N, and how to walk them."""
+
+    kind: Kind
+    stages: tuple[tuple[Stage, int], ...]
+    head: Stage
+    block_methods: Callable[[str], dict[str, str]]
+
+
+def _suffixed(stage: Stage, kind: str) -> Stage:
+    return Stage(stage.name + kind, stage.inputs, stage.outputs, stage.function)
+
+
+def _train_blocks(kind: str, block: Block, rows: int) -> list[tuple[Stage, int]]:
+    backward = backward_stage(block.forward, "block_backward", "hidden")
+    return [(_suffixed(stage, kind), rows) for stage in (block.forward, backward)]
+
+
+def _train_plan(decoder: Decoder, limits: Limits) -> _Plan:
+    rows = limits.train_t_max
+    blocks = [pair for kind, block in decoder.blocks.items() for pair in _train_blocks(kind, block, rows)]
+    stages = ((decoder.embed, rows), *blocks, (decoder.head_loss, rows))
+    return _Plan(
+        "train",
+        stages,
+        decoder.head_loss,
+        lambda kind: {"forward": f"block_forward{kind}", "backward": f"block_backward{kind}"},
+    )
+
+
+def _infer_plan(decoder: Decoder, limits: Limits) -> _Plan:
+    rows = limits.prefill_t_max
+    blocks = [
+        (_suffixed(stage, kind), largest)
+        for kind, block in decoder.blocks.items()
+        for stage, largest in ((block.prefill, rows), (block.decode, 1))
+    ]
+    stages = ((decoder.embed, rows), *blocks, (decoder.head, 1))
+    return _Plan(
+        "infer",
+        stages,
+        decoder.head,
+        lambda kind: {"prefill": f"block_prefill{kind}", "decode": f"block_decode{kind}"},
+    )
+
+
+def _dim(dim: Dim, rows: int) -> int | str:
+    if dim == "N" and rows == 1:
+        return 1
+    return "R" if isinstance(dim, str) and dim.startswith("R:") else dim
+
+
+def _port(spec: InputSpec | OutputSpec, rows: int) -> PortSpec:
+    shape = tuple(_dim(dim, rows) for dim in spec.shape)
+    return PortSpec(spec.name, _DTYPES[spec.dtype], shape, spec.source if isinstance(spec, InputSpec) else None)
+
+
+def _arena_bytes(program: ExecutorchProgramManager) -> dict[str, int]:
+    """Planned bytes of each method, from the emitted plans (the first entry of a plan is reserved)."""
+    plans = program.executorch_program.execution_plan
+    return {plan.name: sum(plan.non_const_buffer_sizes[1:]) for plan in plans}
+
+
+def _method(stage: Stage, rows: int, limits: Limits, arena_bytes: int) -> MethodSpec:
+    inputs = tuple(_port(spec, rows) for spec in stage.inputs)
+    outputs = tuple(_port(spec, rows) for spec in stage.outputs)
+    return MethodSpec(stage.name, min(limits.t_min, rows), rows, arena_bytes, inputs, outputs)
+
+
+def _end(stage: Stage, decoder: Decoder) -> EndBinding:
+    names = [spec.name for spec in stage.inputs if spec.source == "weight"]
+    return EndBinding(stage.name, {name: decoder.weight_names[name] for name in names})
+
+
+def _block(decoder: Decoder, plan: _Plan, layer: int, sites: list[LoraSite]) -> BlockBinding:
+    kind, prefix = decoder.layer_kinds[layer], decoder.layer_prefix(layer)
+    names = [spec.name for spec in decoder.blocks[kind].forward.inputs if spec.source == "weight"]
+    own = [site.name for site in sites if site.layer == layer]
+    return BlockBinding(
+        layer,
+        plan.block_methods(kind),
+        {name: prefix + name for name in names},
+        {name.removeprefix(prefix): name for name in own},
+    )
+
+
+def _bindings(decoder: Decoder, plan: _Plan, sites: list[LoraSite]) -> StageBinding:
+    layers = range(len(decoder.layer_kinds))
+    blocks = tuple(_block(decoder, plan, layer, sites) for layer in layers)
+    return StageBinding(_end(decoder.embed, decoder), blocks, _end(plan.head, decoder))
+
+
+def _write(program: ExecutorchProgramManager, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        program.write_to_file(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _lower_plan(
+    plan: _Plan, decoder: Decoder, sites: list[LoraSite], limits: Limits, backend: str, out_dir: Path, progress: Progress
+) -> ProgramSpec:
+    captured = {}
+    for stage, rows in plan.stages:
+        progress(f"{plan.kind}: {stage.name}")
+        captured[stage.name] = capture(stage, rows, limits)
+    progress(f"{plan.kind}: to ExecuTorch")
+    program = _BACKENDS[backend](captured)
+    file = f"programs/{backend}/{plan.kind}.pte"
+    _write(program, out_dir / file)
+    arenas = _arena_bytes(program)
+    methods = tuple(_method(stage, rows, limits, arenas[stage.name]) for stage, rows in plan.stages)
+    return ProgramSpec(backend, plan.kind, file, methods, _bindings(decoder, plan, sites))
+
+
+def progress_steps(decoder: Decoder) -> int:
+    """How many times `lower_model` calls its progress function."""
+    per_program = 3 + 2 * len(decoder.blocks)
+    return 2 * per_program
+
+
+def lower_model(
+    decoder: Decoder,
+    sites: list[LoraSite],
+    limits: Limits,
+    backend: str,
+    out_dir: Path,
+    progress: Progress = lambda _: None,
+) -> list[ProgramSpec]:
+    """Lower a decoder to `programs/<backend>/{train,infer}.pte` below `out_dir`.
+
+    Time does not depend on the number of layers: a kind of layer is lowered once.
+
+    Args:
+        decoder: the stages, from a family.
+        sites: every LoRA site of the bundle.
+        limits: bounds of the dynamic dimensions.
+        backend: "cpu".
+        out_dir: the bundle's folder.
+        progress: called with a short description before each step, `progress_steps` times.
+
+    Returns:
+        The train and the infer program.
+    """
+    plans = (_train_plan(decoder, limits), _infer_plan(decoder, limits))
+    return [_lower_plan(plan, decoder, sites, limits, backend, out_dir, progress) for plan in plans]

@@ -1,0 +1,68 @@
+"""Descriptions of lowered programs, as the manifest's `programs` and `stages` hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["train", "infer"]
+
+
+@dataclass(frozen=True)
+class PortSpec:
+    """An input or output of a method. Dynamic dimensions are "N", "S1", "C", "R". `source` is None for an output."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A lowered stage. `arena_bytes` is what its planned memory needs at `t_max`."""
+
+    name: str
+    t_min: int
+    t_max: int
+    arena_bytes: int
+    inputs: tuple[PortSpec, ...]
+    outputs: tuple[PortSpec, ...]
+
+
+@dataclass(frozen=True)
+class EndBinding:
+    """The method of an end (embed, head) and the base tensors bound to its weight inputs."""
+
+    method: str
+    weights: dict[str, str]
+
+
+@dataclass(frozen=True)
+class BlockBinding:
+    """What to call for one layer, and what to bind: input name -> base tensor, site prefix -> site name."""
+
+    layer: int
+    methods: dict[str, str]
+    weights: dict[str, str]
+    sites: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StageBinding:
+    """How the runtime walks a program."""
+
+    embed: EndBinding
+    blocks: tuple[BlockBinding, ...]
+    head: EndBinding
+
+
+@dataclass(frozen=True)
+class ProgramSpec:
+    """One .pte file, relative to the bundle."""
+
+    backend: str
+    kind: Kind
+    file: str
+    methods: tuple[MethodSpec, ...]
+    stages: StageBinding

@@ -1,0 +1,28 @@
+"""Python face of the kernels: schemas, fake and reference implementations, autograd formulas."""
+
+from __future__ import annotations
+
+from pocketlora_export.ops.attention import attention, attention_backward, attention_cached
+from pocketlora_export.ops.head_loss import head_loss
+from pocketlora_export.ops.linear import embedding, linear4, linear4_backward, lora_linear, lora_linear_backward
+from pocketlora_export.ops.norm import rms_norm, rms_norm_backward
+from pocketlora_export.ops.rope import rope, rope_table
+from pocketlora_export.ops.swiglu import swiglu, swiglu_backward
+
+__all__ = [
+    "attention",
+    "attention_backward",
+    "attention_cached",
+    "embedding",
+    "head_loss",
+    "linear4",
+    "linear4_backward",
+    "lora_linear",
+    "lora_linear_backward",
+    "rms_norm",
+    "rms_norm_backward",
+    "rope",
+    "rope_table",
+    "swiglu",
+    "swiglu_backward",
+]

@@ -1,0 +1,49 @@
+"""LM head fused with cross-entropy, chunked over the vocabulary: logits [N, V] never exist."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pocketlora_export.ops.library import define
+from pocketlora_export.ops.linear import Q4_ARGS, dense
+
+IGNORE = -100
+_CHUNK = 4096
+
+
+def _reference(
+    h: Tensor, w: Tensor, bias: Tensor | None, labels: Tensor, weights: Tensor, *q4: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    matrix = dense(w, *q4)
+    maximum = h.new_full((h.shape[0], 1), float("-inf"))
+    total = torch.zeros_like(maximum)
+    expected = torch.zeros_like(h)
+    for start in range(0, matrix.shape[0], _CHUNK):
+        rows = matrix[start : start + _CHUNK]
+        logits = torch.nn.functional.linear(h, rows, None if bias is None else bias[start : start + _CHUNK])
+        new_maximum = torch.maximum(maximum, logits.amax(1, keepdim=True))
+        shrink, probs = torch.exp(maximum - new_maximum), torch.exp(logits - new_maximum)
+        total = total * shrink + probs.sum(1, keepdim=True)
+        expected = expected * shrink + probs @ rows
+        maximum = new_maximum
+    used = labels != IGNORE
+    target = labels.clamp(min=0)
+    label_logit = (h * matrix[target]).sum(1) + (0 if bias is None else bias[target])
+    logprobs = torch.where(used, label_logit - maximum[:, 0] - total[:, 0].log(), 0)
+    factor = torch.where(used, weights, 0)
+    loss = -(factor.double() * logprobs.double()).sum().float().reshape(1)
+    return logprobs, loss, factor[:, None] * (expected / total - matrix[target])
+
+
+head_loss = define(
+    "head_loss",
+    f"Tensor h, Tensor w, Tensor? bias, Tensor labels, Tensor weights, {Q4_ARGS}",
+    returns=3,
+    reference=_reference,
+    fake=lambda h, w, bias, labels, weights, n, k, quant, group: (
+        torch.empty_like(weights),
+        h.new_empty(1),
+        torch.empty_like(h),
+    ),
+)
