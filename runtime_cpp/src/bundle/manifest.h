@@ -136,4 +136,14 @@ struct Manifest {
 /// Errors: BUNDLE_VERSION for an unknown major version, BUNDLE_CORRUPT with every missing or malformed key by its path.
 Result<Manifest> parse_manifest(std::string text, const std::string& path);
 
+/// Checks what names refer to: stages to methods, weight inputs to base tensors of the same type and shape, adapter inputs to sites,
+/// programs and the base to files. Part of parse_manifest.
+void check_references(const Manifest& manifest, ProblemList* problems);
+
+/// "self_attn.q_proj.lora_A" → site "self_attn.q_proj", part "lora_A".
+struct AdapterInputName {
+  std::string site, part;
+};
+AdapterInputName split_adapter_input(const std::string& name);
+
 }  // namespace pocketlora
