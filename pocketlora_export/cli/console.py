@@ -23,7 +23,7 @@ _JSON_KEY = "pocketlora.json"
 
 
 def json_option(help_text: str = "Print JSON on stdout, one object a line.") -> Callable[[F], F]:
-    """The option `--json`, parameter `as_json`. Known before other options fail, so that errors are printed as JSON too."""
+    """The option `--json`, parameter `as_json`. Parsed first, so that errors of other options are JSON too."""
 
     def remember(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
         ctx.meta[_JSON_KEY] = value

@@ -6,6 +6,7 @@ import importlib
 from typing import Any, NoReturn
 
 import click
+from typing_extensions import override
 
 from pocketlora_export import __version__
 from pocketlora_export.cli import console
@@ -28,10 +29,12 @@ INTERRUPTED = 130
 class LazyGroup(click.Group):
     """A group that knows its commands by name, and turns every expected failure into a message and an exit code."""
 
+    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, in the order of use."""
         return list(COMMANDS)
 
+    @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command; None when there is no such command."""
         if cmd_name not in COMMANDS:
@@ -40,11 +43,13 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    @override
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; exit with the code that docs/errors.md gives to its failure."""
         try:
@@ -73,7 +78,10 @@ def fail(error: PocketLoraError) -> NoReturn:
 @click.group(
     cls=LazyGroup,
     # Options may be written with - or _; subcommands inherit this.
-    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": lambda name: name.replace("_", "-")},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
     epilog="Run 'pocketlora-export COMMAND --help' for the options and an example of each command.",
 )
 @click.version_option(__version__, prog_name="pocketlora-export")

@@ -1,0 +1,3 @@
+"""LoRA adapters on disk, as PEFT writes them."""
+
+from __future__ import annotations

@@ -1,0 +1,143 @@
+"""A bundle's tokenizer: text and conversations to tokens and labels, tokens back to text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from pocketlora_export.data.chat import ChatTemplate, Message
+from pocketlora_export.errors import PocketLoraError, Status
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokens and labels of one row: int64 [n] each; a label is the token itself or -100."""
+
+    tokens: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def truncated(self, length: int) -> Encoded:
+        """The first `length` tokens."""
+        return Encoded(self.tokens[:length], self.labels[:length])
+
+
+class TextCoder:
+    """Encodes by docs/text-rows.md."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, eos_token_ids: Sequence[int], template: ChatTemplate | None, origin: Path
+    ) -> None:
+        """`origin` names the bundle in messages."""
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.tokenizer = tokenizer
+        self.eos_token_ids = tuple(eos_token_ids)
+        self._template = template
+        self._origin = origin
+
+    @classmethod
+    def from_bundle(cls, bundle: Path, manifest: dict[str, Any]) -> TextCoder:
+        """The coder of a bundle, from its tokenizer files and its (already checked) manifest."""
+        path = bundle / "tokenizer.json"
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
+            raise PocketLoraError(Status.BUNDLE_CORRUPT, f"{path}: not a tokenizer file: {error}") from None
+        return cls(tokenizer, manifest["model"]["eos_token_ids"], _template(bundle, manifest), bundle)
+
+    def encode_text(self, text: str) -> Encoded:
+        """A `text` row: the tokenizer's own special tokens, then EOS unless it is there already; all labels."""
+        ids = self.tokenizer.encode(text).ids
+        if self.eos_token_ids and (not ids or ids[-1] not in self.eos_token_ids):
+            ids = [*ids, self.eos_token_ids[0]]
+        tokens = np.array(ids, dtype=np.int64)
+        return Encoded(tokens, tokens.copy())
+
+    def encode_messages(self, messages: Sequence[Message], *, train_on_prompt: bool = False) -> Encoded:
+        """A `messages` row; labels are the assistant turns, or everything with `train_on_prompt`."""
+        template = self._chat_template()
+        text = template.render(messages)
+        tokens = np.array(self._ids(text), dtype=np.int64)
+        if train_on_prompt:
+            return Encoded(tokens, tokens.copy())
+        labels = np.full_like(tokens, IGNORED)
+        for turn, message in enumerate(messages):
+            if message["role"] == "assistant":
+                span = self._turn(template, messages, turn, text, tokens)
+                labels[span] = tokens[span]
+        return Encoded(tokens, labels)
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """A prompt to continue: the tokenizer's own special tokens, no EOS."""
+        ids: list[int] = self.tokenizer.encode(text).ids
+        while len(ids) > 1 and ids[-1] in self.eos_token_ids:
+            ids.pop()
+        return ids
+
+    def encode_chat_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """A conversation that the assistant is to answer."""
+        try:
+            return self._ids(self._chat_template().render(messages, add_generation_prompt=True))
+        except ValueError as error:
+            raise PocketLoraError(Status.INPUT_MALFORMED, str(error)) from None
+
+    def _chat_template(self) -> ChatTemplate:
+        if self._template is None:
+            raise PocketLoraError(
+                Status.INPUT_UNSUPPORTED,
+                f"bundle {self._origin} has no chat template; use plain text instead of messages",
+            )
+        return self._template
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _turn(
+        self, template: ChatTemplate, messages: Sequence[Message], turn: int, text: str, tokens: NDArray[np.int64]
+    ) -> slice:
+        """The tokens that turn `turn` adds: where the renderings before and after it stop agreeing with the whole."""
+        before = template.render(messages[:turn], add_generation_prompt=True)
+        after = text if turn == len(messages) - 1 else template.render(messages[: turn + 1])
+        if not (after.startswith(before) and text.startswith(after)):
+            raise ValueError(
+                f"the chat template does not render messages[{turn}] as a continuation of what is before it, so its "
+                "tokens cannot be told apart; --train-on-prompt labels everything"
+            )
+        return slice(_agreement(self._ids(before), tokens), _agreement(self._ids(after), tokens))
+
+
+def _agreement(ids: Sequence[int], tokens: NDArray[np.int64]) -> int:
+    """Length of the common prefix."""
+    n = min(len(ids), len(tokens))
+    differing = np.flatnonzero(np.asarray(ids[:n], dtype=np.int64) != tokens[:n])
+    return int(differing[0]) if len(differing) else n
+
+
+def _template(bundle: Path, manifest: dict[str, Any]) -> ChatTemplate | None:
+    name = manifest["tokenizer"].get("chat_template")
+    if name is None:
+        return None
+    path = bundle / name
+    try:
+        return ChatTemplate(path.read_text(encoding="utf-8"), _special_tokens(bundle / "tokenizer_config.json"))
+    except (ValueError, OSError) as error:
+        raise PocketLoraError(Status.BUNDLE_CORRUPT, f"{path}: {error}") from None
+
+
+def _special_tokens(path: Path) -> dict[str, str]:
+    """`bos_token` and its like from tokenizer_config.json, whose values are strings or objects with `content`."""
+    if not path.is_file():
+        return {}
+    config = json.loads(path.read_text(encoding="utf-8"))
+    values = {key: value for key, value in config.items() if key.endswith("_token") and value}
+    return {k: v["content"] if isinstance(v, dict) else v for k, v in values.items() if isinstance(v, str | dict)}

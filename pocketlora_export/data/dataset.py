@@ -1,0 +1,74 @@
+"""A data file as encoded rows that are ready to pack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocketlora_export.data.coder import IGNORED, Encoded, TextCoder
+from pocketlora_export.data.jsonl import SourceRow, read_rows
+from pocketlora_export.data.problems import Problems
+from pocketlora_export.errors import Status
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """How rows become tokens: the longest row allowed, and the two switches of the command line."""
+
+    max_tokens: int
+    truncate: bool = False
+    train_on_prompt: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The rows of one file, in file order, and how many of them were cut."""
+
+    path: Path
+    rows: list[Encoded]
+    truncated: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all rows."""
+        return sum(len(row.tokens) for row in self.rows)
+
+
+def load_dataset(path: Path, coder: TextCoder, options: RowOptions) -> Dataset:
+    """Read and encode a file. Raises one error that names file:line of every row that cannot be used."""
+    problems = Problems(path)
+    rows: list[Encoded] = []
+    truncated = 0
+    for source in read_rows(path, problems):
+        try:
+            encoded = _encode(source, coder, options)
+        except ValueError as error:
+            problems.add(source.line, str(error))
+            continue
+        length = len(encoded.tokens)
+        if length > options.max_tokens and options.truncate:
+            encoded, truncated = encoded.truncated(options.max_tokens), truncated + 1
+        _check(source.line, encoded, options, problems)
+        rows.append(encoded)
+    problems.raise_if_any()
+    return Dataset(path, rows, truncated)
+
+
+def _encode(source: SourceRow, coder: TextCoder, options: RowOptions) -> Encoded:
+    if source.text is not None:
+        return coder.encode_text(source.text)
+    return coder.encode_messages(source.messages or (), train_on_prompt=options.train_on_prompt)
+
+
+def _check(line: int, row: Encoded, options: RowOptions, problems: Problems) -> None:
+    length = len(row.tokens)
+    if length > options.max_tokens:
+        message = (
+            f"the row has {length} tokens, the bundle was exported for at most {options.max_tokens}; "
+            "split it, or use --truncate"
+        )
+        problems.add(line, message, Status.SEQUENCE_TOO_LONG)
+    elif length < 2:
+        problems.add(line, f"expected at least 2 tokens, found {length}")
+    elif (row.labels[1:] == IGNORED).all():
+        problems.add(line, "no token to learn from: expected an assistant turn (or --train-on-prompt)")

@@ -1,0 +1,64 @@
+"""Packing rows into micro-batches (docs/text-rows.md, "Order and packing")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketlora_export.data.coder import Encoded
+from pocketlora_export.data.shuffle import row_order
+
+
+@dataclass(frozen=True)
+class PackLimits:
+    """What one micro-batch may hold: tokens and rows."""
+
+    max_tokens: int
+    max_segments: int
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows one after the other: int64 tokens [N], labels [N], and segments [rows + 1] offsets."""
+
+    tokens: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    segments: NDArray[np.int64]
+
+
+def pack(rows: Iterable[Encoded], limits: PackLimits) -> list[MicroBatch]:
+    """Pack rows in order; a new micro-batch begins where the next row would not fit."""
+    batches: list[MicroBatch] = []
+    open_rows: list[Encoded] = []
+    used = 0
+    for row in rows:
+        if open_rows and (used + len(row.tokens) > limits.max_tokens or len(open_rows) == limits.max_segments):
+            batches.append(_batch(open_rows))
+            open_rows, used = [], 0
+        open_rows.append(row)
+        used += len(row.tokens)
+    if open_rows:
+        batches.append(_batch(open_rows))
+    return batches
+
+
+def steps(
+    rows: Sequence[Encoded], *, batch_size: int, accumulation: int, seed: int, limits: PackLimits
+) -> Iterator[list[MicroBatch]]:
+    """The micro-batches of one optimizer step after the other, without end, rows shuffled anew every epoch."""
+    order = row_order(len(rows), seed)
+    while True:
+        groups = [[rows[next(order)] for _ in range(batch_size)] for _ in range(accumulation)]
+        yield [batch for group in groups for batch in pack(group, limits)]
+
+
+def _batch(rows: Sequence[Encoded]) -> MicroBatch:
+    lengths = [len(row.tokens) for row in rows]
+    return MicroBatch(
+        np.concatenate([row.tokens for row in rows]),
+        np.concatenate([row.labels for row in rows]),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )

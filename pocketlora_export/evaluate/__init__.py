@@ -1,0 +1,3 @@
+"""Loss, perplexity and log-probabilities over rows."""
+
+from __future__ import annotations

@@ -1,0 +1,22 @@
+"""The C API from Python: opened bundles, adapters, sessions and trainers. Never imports torch."""
+
+from __future__ import annotations
+
+from pocketlora_export.runtime.engine import Adapter, Engine, EngineFacts, Evaluation, MemoryAccount
+from pocketlora_export.runtime.session import Generation, Sampling, Session
+from pocketlora_export.runtime.trainer import Optimizer, Step, Trainer, TrainerConfig
+
+__all__ = [
+    "Adapter",
+    "Engine",
+    "EngineFacts",
+    "Evaluation",
+    "Generation",
+    "MemoryAccount",
+    "Optimizer",
+    "Sampling",
+    "Session",
+    "Step",
+    "Trainer",
+    "TrainerConfig",
+]

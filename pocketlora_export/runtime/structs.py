@@ -1,0 +1,183 @@
+"""The structs of pocketlora.h as ctypes sees them, field for field. A test compares them with the compiled header."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from typing import TypeVar
+
+ABI_VERSION = 1
+S = TypeVar("S", bound=ctypes.Structure)
+TokenCallback = ctypes.CFUNCTYPE(c_int32, c_int64, c_void_p)
+
+
+class EngineOptions(ctypes.Structure):
+    """pl_engine_options."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("backend", c_char_p),
+        ("num_threads", c_int32),
+        ("verify_base", c_int32),
+    ]
+
+
+class EngineInfo(ctypes.Structure):
+    """pl_engine_info."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("vocab_size", c_int64),
+        ("hidden_size", c_int64),
+        ("num_layers", c_int64),
+        ("max_seq_len", c_int64),
+        ("train_t_max", c_int64),
+        ("prefill_t_max", c_int64),
+        ("max_rank", c_int64),
+        ("max_segments", c_int64),
+        ("bos_token_id", c_int64),
+        ("base_sha256", c_char_p),
+        ("manifest_json", c_char_p),
+    ]
+
+
+class Memory(ctypes.Structure):
+    """pl_memory."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("arena", c_int64),
+        ("block_inputs", c_int64),
+        ("adapter", c_int64),
+        ("gradients", c_int64),
+        ("optimizer", c_int64),
+        ("kv_cache", c_int64),
+        ("scratch", c_int64),
+        ("other", c_int64),
+        ("rss_anon", c_int64),
+        ("rss_file", c_int64),
+        ("unexplained", c_int64),
+        ("base_private_dirty", c_int64),
+        ("base_resident", c_int64),
+    ]
+
+
+class AdapterRef(ctypes.Structure):
+    """pl_adapter_ref."""
+
+    _fields_ = [("adapter", c_void_p), ("weight", c_float)]
+
+
+class SessionOptions(ctypes.Structure):
+    """pl_session_options."""
+
+    _fields_ = [("struct_size", c_size_t), ("context_length", c_int64)]
+
+
+class GenerateOptions(ctypes.Structure):
+    """pl_generate_options."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("max_new_tokens", c_int64),
+        ("temperature", c_float),
+        ("top_p", c_float),
+        ("seed", c_uint64),
+        ("stop_tokens", POINTER(c_int64)),
+        ("num_stop_tokens", c_size_t),
+    ]
+
+
+class GenerateReport(ctypes.Structure):
+    """pl_generate_report."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("prompt_tokens", c_int64),
+        ("new_tokens", c_int64),
+        ("prefill_seconds", c_double),
+        ("decode_seconds", c_double),
+        ("stop_reason", c_int32),
+    ]
+
+
+class Batch(ctypes.Structure):
+    """pl_batch."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("tokens", POINTER(c_int64)),
+        ("labels", POINTER(c_int64)),
+        ("segments", POINTER(c_int64)),
+        ("num_tokens", c_size_t),
+        ("num_segments", c_size_t),
+    ]
+
+
+class TrainerOptions(ctypes.Structure):
+    """pl_trainer_options."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("rank", c_int32),
+        ("alpha", c_float),
+        ("target_modules", c_char_p),
+        ("optimizer", c_int32),
+        ("learning_rate", c_float),
+        ("beta1", c_float),
+        ("beta2", c_float),
+        ("epsilon", c_float),
+        ("weight_decay", c_float),
+        ("momentum", c_float),
+        ("dropout", c_float),
+        ("seed", c_uint64),
+    ]
+
+
+class StepReport(ctypes.Structure):
+    """pl_step_report."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("step", c_int64),
+        ("loss", c_double),
+        ("num_tokens", c_int64),
+        ("num_labels", c_int64),
+        ("grad_norm", c_double),
+        ("seconds", c_double),
+    ]
+
+
+class EvalReport(ctypes.Structure):
+    """pl_eval_report."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("sum_nll", c_double),
+        ("num_labels", c_int64),
+        ("num_tokens", c_int64),
+        ("seconds", c_double),
+    ]
+
+
+# C name -> class, for every struct of the header.
+STRUCTS: dict[str, type[ctypes.Structure]] = {
+    "pl_engine_options": EngineOptions,
+    "pl_engine_info": EngineInfo,
+    "pl_memory": Memory,
+    "pl_adapter_ref": AdapterRef,
+    "pl_session_options": SessionOptions,
+    "pl_generate_options": GenerateOptions,
+    "pl_generate_report": GenerateReport,
+    "pl_batch": Batch,
+    "pl_trainer_options": TrainerOptions,
+    "pl_step_report": StepReport,
+    "pl_eval_report": EvalReport,
+}
+
+
+def sized(struct: type[S]) -> S:
+    """A zeroed struct with its `struct_size` set."""
+    value = struct()
+    value.struct_size = ctypes.sizeof(struct)
+    return value
