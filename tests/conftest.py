@@ -1,0 +1,46 @@
+"""Fixtures that several rooms' tests share: bundles, made once a session and shared by all test processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Small models gain nothing from threads, and several test processes run side by side. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from tests.support.bundles import Bundled, bundled
+from tests.support.models import TinyModel
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BundleFactory = Callable[[TinyModel], Bundled]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this session that all its processes see."""
+    base = tmp_path_factory.getbasetemp()
+    # Under xdist every worker has a folder of its own below the session's.
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    root.mkdir(exist_ok=True)
+    return root
+
+
+@pytest.fixture(scope="session")
+def make_bundle(shared_tmp: Path) -> BundleFactory:
+    """Bundle a tiny model; the same model is only made once."""
+    return lambda tiny: bundled(shared_tmp, tiny)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(make_bundle: BundleFactory) -> Bundled:
+    """NF4, tied, grouped-query attention, two layers."""
+    return make_bundle(TinyModel())

@@ -1,0 +1,25 @@
+"""Error bounds of float32 arithmetic, in one place.
+
+A sum of n float32 products carries a relative error of at most n · eps (eps = 2^-24, unit roundoff). Two correct
+implementations add in different orders, so each may be off by that much: 2 · n · eps a product. Errors of a chain of
+products add up to first order. The bound is a worst case; measured errors are one to two orders smaller.
+"""
+
+from __future__ import annotations
+
+from tests.support.models import TinyModel
+
+EPS = 2.0**-24
+# Products that follow each other in a block: q/k/v, scores, values, o, gate/up, down.
+CHAIN = 6
+
+
+def forward_bound(tiny: TinyModel) -> float:
+    """Bound on the relative error (norm) of logits and losses."""
+    return 2 * EPS * tiny.longest_reduction * (CHAIN * tiny.layers + 1)
+
+
+def gradient_bound(tiny: TinyModel) -> float:
+    """Bound on the relative error (norm) of a gradient: forward, then backward through the same chain; at most 1e-3."""
+    backward = 2 * EPS * max(tiny.longest_reduction, tiny.train_len) * (CHAIN * tiny.layers + 1)
+    return min(1e-3, forward_bound(tiny) + backward)
