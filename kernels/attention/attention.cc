@@ -1,0 +1,130 @@
+#include "kernels/attention/attention.h"
+
+#include <algorithm>
+
+#include "kernels/common/parallel.h"
+#include "kernels/common/scratch.h"
+
+namespace pocketlora {
+namespace {
+
+constexpr KernelEntry<AttentionKernel> kKernels[] = {
+#define PL_KERNEL(isa, forward, backward) {Isa::isa, #forward, {forward, backward}},
+#include "kernels/attention/kernels.inc"
+#undef PL_KERNEL
+};
+
+// Query rows of a forward task: fine enough to share a causal triangle out evenly.
+constexpr int64_t kRowsPerTask = 32;
+
+int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/** One block of new rows with what it may look back at. */
+struct Block {
+  const float *q, *k, *v, *k_cache, *v_cache;
+  float *out, *lse;
+  int64_t past, n_rows;
+};
+
+/** Runs every (query head, row range) of a block as a task of its own. */
+void run_forward(const AttentionKernel& kernel, const Block& block, const AttentionShape& shape) {
+  const int64_t dim = shape.head_dim, group = shape.num_heads / shape.num_kv_heads;
+  const int64_t ranges = div_up(block.n_rows, kRowsPerTask);
+  parallel_for(0, shape.num_heads * ranges, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      ScratchFrame scratch;
+      const int64_t head = task % shape.num_heads, first = task / shape.num_heads * kRowsPerTask;
+      const int64_t kv = head / group * dim;
+      AttentionRows rows{};
+      rows.q = block.q + head * dim;
+      rows.k = block.k + kv;
+      rows.v = block.v + kv;
+      rows.k_cache = block.past > 0 ? block.k_cache + kv : nullptr;
+      rows.v_cache = block.past > 0 ? block.v_cache + kv : nullptr;
+      rows.out = block.out + head * dim;
+      rows.lse = block.lse != nullptr ? block.lse + head : nullptr;
+      rows.past = block.past;
+      rows.row_begin = first;
+      rows.row_end = std::min(first + kRowsPerTask, block.n_rows);
+      rows.head_dim = dim;
+      rows.q_stride = shape.num_heads * dim;
+      rows.kv_stride = shape.num_kv_heads * dim;
+      rows.lse_stride = shape.num_heads;
+      rows.scale = shape.scale;
+      rows.scores = scratch.floats(rows.past + rows.row_end);
+      kernel.forward(rows);
+    }
+  });
+}
+
+}  // namespace
+
+void attention(const float* q, const float* k, const float* v, const int64_t* segments, int64_t num_segments,
+               const AttentionShape& shape, float* out, float* lse, Isa isa) {
+  const AttentionKernel& kernel = select_kernel(kKernels, isa);
+  const int64_t q_stride = shape.num_heads * shape.head_dim, kv_stride = shape.num_kv_heads * shape.head_dim;
+  for (int64_t s = 0; s < num_segments; ++s) {
+    const int64_t first = segments[s];
+    const Block block{q + first * q_stride,   k + first * kv_stride,          v + first * kv_stride, nullptr, nullptr,
+                      out + first * q_stride, lse + first * shape.num_heads, 0,                     segments[s + 1] - first};
+    run_forward(kernel, block, shape);
+  }
+}
+
+void attention(const float* q, const float* k, const float* v, const int64_t* segments, int64_t num_segments,
+               const AttentionShape& shape, float* out, float* lse) {
+  attention(q, k, v, segments, num_segments, shape, out, lse, active_isa());
+}
+
+void attention_backward(const float* dout, const float* q, const float* k, const float* v, const float* out,
+                        const float* lse, const int64_t* segments, int64_t num_segments, const AttentionShape& shape,
+                        float* dq, float* dk, float* dv, Isa isa) {
+  const AttentionKernel& kernel = select_kernel(kKernels, isa);
+  const int64_t dim = shape.head_dim, group = shape.num_heads / shape.num_kv_heads;
+  const int64_t q_stride = shape.num_heads * dim, kv_stride = shape.num_kv_heads * dim;
+  parallel_for(0, num_segments * shape.num_kv_heads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      ScratchFrame scratch;
+      const int64_t first = segments[task / shape.num_kv_heads], kv_head = task % shape.num_kv_heads;
+      const int64_t q_at = first * q_stride + kv_head * group * dim, kv_at = first * kv_stride + kv_head * dim;
+      AttentionGradRows rows{};
+      rows.dout = dout + q_at;
+      rows.q = q + q_at;
+      rows.out = out + q_at;
+      rows.k = k + kv_at;
+      rows.v = v + kv_at;
+      rows.lse = lse + first * shape.num_heads + kv_head * group;
+      rows.dq = dq + q_at;
+      rows.dk = dk + kv_at;
+      rows.dv = dv + kv_at;
+      rows.n_rows = segments[task / shape.num_kv_heads + 1] - first;
+      rows.group = group;
+      rows.head_dim = dim;
+      rows.q_stride = q_stride;
+      rows.kv_stride = kv_stride;
+      rows.lse_stride = shape.num_heads;
+      rows.scale = shape.scale;
+      rows.scratch = scratch.floats(2 * kAttentionGradRows * rows.n_rows);
+      kernel.backward(rows);
+    }
+  });
+}
+
+void attention_backward(const float* dout, const float* q, const float* k, const float* v, const float* out,
+                        const float* lse, const int64_t* segments, int64_t num_segments, const AttentionShape& shape,
+                        float* dq, float* dk, float* dv) {
+  attention_backward(dout, q, k, v, out, lse, segments, num_segments, shape, dq, dk, dv, active_isa());
+}
+
+void attention_cached(const float* q, const float* k_new, const float* v_new, const float* k_cache,
+                      const float* v_cache, int64_t past, const AttentionShape& shape, float* out, Isa isa) {
+  const Block block{q, k_new, v_new, k_cache, v_cache, out, nullptr, past, shape.n_rows};
+  run_forward(select_kernel(kKernels, isa), block, shape);
+}
+
+void attention_cached(const float* q, const float* k_new, const float* v_new, const float* k_cache,
+                      const float* v_cache, int64_t past, const AttentionShape& shape, float* out) {
+  attention_cached(q, k_new, v_new, k_cache, v_cache, past, shape, out, active_isa());
+}
+
+}  // namespace pocketlora

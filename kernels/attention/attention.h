@@ -1,0 +1,109 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/isa.h"
+
+namespace pocketlora {
+
+/** Sizes of one attention call; num_heads is a multiple of num_kv_heads (grouped-query attention). */
+struct AttentionShape {
+  int64_t n_rows;
+  int64_t num_heads;
+  int64_t num_kv_heads;
+  int64_t head_dim;
+  float scale;  ///< applied to every score
+};
+
+/**
+ * Causal attention inside each segment: with s_ij = scale · q_i · k_j for the rows j ≤ i of i's segment,
+ *   lse_i = log Σ_j exp(s_ij)        out_i = Σ_j exp(s_ij − lse_i) · v_j
+ * Query head h reads key/value head h / (num_heads / num_kv_heads). Memory is linear in the rows; the result does not depend
+ * on the number of threads.
+ *
+ * @param[in] q [n_rows, num_heads · head_dim]
+ * @param[in] k,v [n_rows, num_kv_heads · head_dim]
+ * @param[in] segments [num_segments + 1] ascending offsets from 0 to n_rows
+ * @param[out] out [n_rows, num_heads · head_dim]
+ * @param[out] lse [n_rows, num_heads]
+ */
+void attention(const float* q, const float* k, const float* v, const int64_t* segments, int64_t num_segments,
+               const AttentionShape& shape, float* out, float* lse);
+/** The same with the kernel for one instruction set. */
+void attention(const float* q, const float* k, const float* v, const int64_t* segments, int64_t num_segments,
+               const AttentionShape& shape, float* out, float* lse, Isa isa);
+
+/**
+ * Gradients of `attention`; the probabilities are recomputed from lse.
+ *   P_ij = exp(s_ij − lse_i)   dS_ij = P_ij · (dout_i · v_j − dout_i · out_i) · scale
+ *   dq_i = Σ_j dS_ij k_j   dk_j = Σ_i dS_ij q_i   dv_j = Σ_i P_ij dout_i
+ *
+ * @param[in] dout,q,k,v,out,lse,segments as in `attention`
+ * @param[out] dq as q
+ * @param[out] dk,dv as k
+ */
+void attention_backward(const float* dout, const float* q, const float* k, const float* v, const float* out,
+                        const float* lse, const int64_t* segments, int64_t num_segments, const AttentionShape& shape,
+                        float* dq, float* dk, float* dv);
+/** The same with the kernel for one instruction set. */
+void attention_backward(const float* dout, const float* q, const float* k, const float* v, const float* out,
+                        const float* lse, const int64_t* segments, int64_t num_segments, const AttentionShape& shape,
+                        float* dq, float* dk, float* dv, Isa isa);
+
+/**
+ * Attention over a cache: row i attends to the cache rows [0, past) and to the new rows [0, i]. A row's arithmetic depends on
+ * its own keys only, so a token gives the same bits alone or in a block, its predecessors cached or new.
+ *
+ * @param[in] q [n_rows, num_heads · head_dim]
+ * @param[in] k_new,v_new [n_rows, num_kv_heads · head_dim]
+ * @param[in] k_cache,v_cache [at least past, num_kv_heads · head_dim]
+ * @param[out] out [n_rows, num_heads · head_dim]
+ */
+void attention_cached(const float* q, const float* k_new, const float* v_new, const float* k_cache,
+                      const float* v_cache, int64_t past, const AttentionShape& shape, float* out);
+/** The same with the kernel for one instruction set. */
+void attention_cached(const float* q, const float* k_new, const float* v_new, const float* k_cache,
+                      const float* v_cache, int64_t past, const AttentionShape& shape, float* out, Isa isa);
+
+/** One query head's work on the rows [row_begin, row_end) of a block. Pointers are at the block's first row of the head. */
+struct AttentionRows {
+  const float* q;        ///< rows q_stride apart
+  const float* k;        ///< new keys, rows kv_stride apart
+  const float* v;        ///< new values
+  const float* k_cache;  ///< rows kv_stride apart; not read when past is 0
+  const float* v_cache;
+  float* out;            ///< rows q_stride apart
+  float* lse;            ///< rows lse_stride apart, or null
+  float* scores;         ///< scratch, past + row_end floats
+  int64_t past, row_begin, row_end, head_dim, q_stride, kv_stride, lse_stride;
+  float scale;
+};
+
+/** One key/value head's gradients inside one segment of n_rows rows. Pointers are at the segment's first row of the head. */
+struct AttentionGradRows {
+  const float *dout, *q, *out;  ///< first query head of the group, rows q_stride apart, heads head_dim apart
+  const float *k, *v;           ///< rows kv_stride apart
+  const float* lse;             ///< rows lse_stride apart, heads 1 apart
+  float* dq;                    ///< as q
+  float *dk, *dv;               ///< as k
+  float* scratch;               ///< 2 · kAttentionGradRows · n_rows floats
+  int64_t n_rows, group, head_dim, q_stride, kv_stride, lse_stride;
+  float scale;
+};
+
+/** Query rows whose contributions to dk and dv are added in one pass. */
+inline constexpr int64_t kAttentionGradRows = 4;
+
+/** One instruction set's implementation. */
+struct AttentionKernel {
+  void (*forward)(const AttentionRows& rows);
+  void (*backward)(const AttentionGradRows& rows);
+};
+
+#define PL_KERNEL(isa, forward, backward) \
+  void forward(const AttentionRows&);     \
+  void backward(const AttentionGradRows&);
+#include "kernels/attention/kernels.inc"
+#undef PL_KERNEL
+
+}  // namespace pocketlora

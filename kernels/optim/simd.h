@@ -1,0 +1,49 @@
+#pragma once
+
+#include "kernels/common/simd_math.h"
+#include "kernels/optim/optim.h"
+
+/** Optimizer steps over an instruction set's vocabulary V; one .cc file an instruction set instantiates it. */
+namespace pocketlora::simd {
+
+template <class V>
+void adamw(float* params, const float* grads, float* first_moment, float* second_moment, int64_t n,
+           const AdamWScalars& scalars) {
+  const auto decay = V::set(scalars.decay), rate1 = V::set(scalars.one_minus_beta1), beta2 = V::set(scalars.beta2);
+  const auto rate2 = V::set(scalars.one_minus_beta2), root2 = V::set(scalars.bias_correction2_sqrt);
+  const auto epsilon = V::set(scalars.epsilon), step = V::set(scalars.step_size);
+  for_each_vector<V>(n, [&](int64_t i, int64_t count) {
+    const auto g = load_count<V>(grads + i, count), old = load_count<V>(first_moment + i, count);
+    const auto m = V::fma(rate1, V::sub(g, old), old);
+    const auto v = V::fma(beta2, load_count<V>(second_moment + i, count), V::mul(V::mul(rate2, g), g));
+    const auto denominator = V::add(V::div(V::sqrt(v), root2), epsilon);
+    store_count<V>(first_moment + i, m, count);
+    store_count<V>(second_moment + i, v, count);
+    const auto decayed = V::mul(load_count<V>(params + i, count), decay);
+    store_count<V>(params + i, V::fnma(step, V::div(m, denominator), decayed), count);
+  });
+}
+
+template <class V>
+void sgd(float* params, const float* grads, float* momentum_buffer, int64_t n, const SgdScalars& scalars) {
+  const auto rate = V::set(scalars.learning_rate), momentum = V::set(scalars.momentum);
+  const auto decay = V::set(scalars.weight_decay);
+  for_each_vector<V>(n, [&](int64_t i, int64_t count) {
+    const auto p = load_count<V>(params + i, count);
+    auto g = V::fma(decay, p, load_count<V>(grads + i, count));
+    if (momentum_buffer != nullptr) {
+      g = V::fma(momentum, load_count<V>(momentum_buffer + i, count), g);
+      store_count<V>(momentum_buffer + i, g, count);
+    }
+    store_count<V>(params + i, V::fnma(rate, g, p), count);
+  });
+}
+
+template <class V>
+double squared_norm(const float* values, int64_t n) {
+  auto sum = V::zero_double();
+  for_each_vector<V>(n, [&](int64_t i, int64_t count) { sum = V::add_squares(load_count<V>(values + i, count), sum); });
+  return V::sum_double(sum);
+}
+
+}  // namespace pocketlora::simd
