@@ -5,25 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "adapters/adapter_config.h"
 #include "adapters/adapter_layout.h"
 #include "adapters/adapter_tensors.h"
 #include "common/result.h"
 
 namespace pocketlora {
-
-/// What adapter_config.json says, resolved per site.
-struct AdapterConfig {
-  int64_t rank = 0;  ///< r
-  double alpha = 0;  ///< lora_alpha
-  bool use_rslora = false;
-  double dropout = 0;  ///< lora_dropout
-  std::vector<std::string> target_modules;
-  std::vector<int64_t> site_ranks;  ///< one per site of the layout, 0 = not a target
-  std::vector<double> site_alphas;  ///< one per site
-
-  /// alpha / r of a site, or alpha / sqrt(r) with rsLoRA; 0 for an unused site.
-  float site_scale(size_t site) const;
-};
 
 /// A LoRA adapter over one bundle's layout. Immutable once made; shared by pointer.
 class Adapter {
@@ -46,7 +33,7 @@ class Adapter {
   /// A mutable copy of the tensors, for training.
   Result<AdapterTensors> clone_tensors() const;
 
-  /// Writes adapter_config.json, README.md and adapter_model.safetensors as PEFT does (AdapterLayout's names, fp32).
+  /// Writes adapter_config.json, README.md and adapter_model.safetensors (fp32) as PEFT does, atomically.
   Status save(const std::string& dir) const;
 
   const AdapterLayout& layout() const { return *layout_; }

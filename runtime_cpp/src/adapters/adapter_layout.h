@@ -27,4 +27,10 @@ struct AdapterLayout {
 /// PEFT's name of a site's tensor: "base_model.model.<site>.lora_A.weight". @param matrix 'A' or 'B'.
 std::string peft_tensor_name(const std::string& site, char matrix);
 
+/// PEFT's rule: a target is a site's whole name or its end after a dot ("q_proj", "self_attn.q_proj").
+bool matches_target(const std::string& site, const std::string& target);
+
+/// "a, b, c".
+std::string join_names(const std::vector<std::string>& names);
+
 }  // namespace pocketlora

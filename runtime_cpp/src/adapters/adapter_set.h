@@ -19,6 +19,12 @@ struct WeightedAdapter {
 /// copied at all); only a site that several use gets a concatenated copy.
 class AdapterSet {
  public:
+  AdapterSet() = default;
+  AdapterSet(AdapterSet&&) = default;
+  AdapterSet& operator=(AdapterSet&&) = default;
+  AdapterSet(const AdapterSet&) = delete;  // sites() points into owned_
+  AdapterSet& operator=(const AdapterSet&) = delete;
+
   /// @return PL_RANK_TOO_LARGE when ranks add up to more than the bundle's maximum, PL_INVALID_ARGUMENT for a weight
   /// that is not finite or an adapter of another layout.
   static Result<AdapterSet> combine(std::shared_ptr<const AdapterLayout> layout, std::vector<WeightedAdapter> adapters);
@@ -30,6 +36,8 @@ class AdapterSet {
   int64_t nbytes() const;
 
  private:
+  const float* own(std::vector<float> values);
+
   std::vector<WeightedAdapter> adapters_;
   std::vector<AdapterSiteView> sites_;
   std::vector<std::vector<float>> owned_;

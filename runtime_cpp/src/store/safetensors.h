@@ -11,8 +11,6 @@
 
 namespace pocketlora {
 
-enum class FloatType { kF32, kF16, kBF16 };
-
 /// One tensor of a safetensors file. `data` points into the mapping and need not be aligned.
 struct SafetensorsEntry {
   std::string name;
@@ -42,12 +40,6 @@ class SafetensorsFile {
   std::map<std::string, SafetensorsEntry> entries_;
   std::map<std::string, std::string> metadata_;
 };
-
-/// Whether the dtype is one that to_float32 converts.
-bool is_float_dtype(const std::string& dtype);
-
-/// Converts an F32, F16 or BF16 entry (exactly) to fp32. @param out entry.numel elements.
-void to_float32(const SafetensorsEntry& entry, float* out);
 
 /// One fp32 tensor to be written.
 struct Float32Tensor {

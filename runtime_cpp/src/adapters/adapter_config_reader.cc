@@ -1,0 +1,209 @@
+#include <algorithm>
+#include <cmath>
+
+#include "adapters/adapter_config.h"
+#include "common/json_access.h"
+#include "store/mapped_file.h"
+
+namespace pocketlora {
+namespace {
+
+// PEFT's fields that change the computation in a way that is not implemented, when they are neither null, false nor
+// empty.
+struct UnsupportedField {
+  const char* key;
+  const char* what;
+};
+constexpr UnsupportedField kUnsupportedFields[] = {
+    {"use_dora", "weight-decomposed adapters (DoRA)"},
+    {"modules_to_save", "fully trained modules"},
+    {"fan_in_fan_out", "transposed base weights"},
+    {"lora_bias", "a bias on lora_B"},
+    {"layer_replication", "replicated layers"},
+    {"trainable_token_indices", "trained embedding rows"},
+    {"target_parameters", "adapters on bare parameters"},
+    {"alora_invocation_tokens", "activated LoRA"},
+    {"use_qalora", "quantization-aware LoRA"},
+    {"use_bdlora", "block-diagonal LoRA"},
+    {"arrow_config", "Arrow routing"},
+    {"velora_config", "VeLoRA"},
+    {"layers_pattern", "a pattern of layer names"},
+};
+
+bool is_set(const Json& value) {
+  if (value.is_null()) return false;
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_structured() || value.is_string()) return !value.empty() && value != "";
+  return true;
+}
+
+// Names plainly written, perhaps anchored by ^ as PEFT's own patterns are: no regular expression is needed for them.
+bool is_plain_name(const std::string& text) {
+  const size_t start = !text.empty() && text[0] == '^' ? 1 : 0;
+  return text.size() > start && std::all_of(text.begin() + static_cast<std::ptrdiff_t>(start), text.end(), [](char c) {
+           return c == '.' || c == '_' || c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+                  (c >= 'A' && c <= 'Z');
+         });
+}
+
+bool matches_pattern(const std::string& site, const std::string& pattern) {
+  return pattern[0] == '^' ? site == pattern.substr(1) : matches_target(site, pattern);
+}
+
+class ConfigReader {
+ public:
+  ConfigReader(const AdapterLayout& layout, const Json& json, std::string path)
+      : layout_(layout), path_(std::move(path)), root_(json, "", &malformed_) {}
+
+  Result<AdapterConfig> read() {
+    read_scalars();
+    const std::vector<std::string> targets = read_modules("target_modules", true);
+    const std::vector<std::string> excluded = read_modules("exclude_modules", false);
+    const std::vector<int64_t> layers = read_layers();
+    select_sites(targets, excluded, layers);
+    read_pattern("rank_pattern", true,
+                 [this](size_t i, double value) { config_.site_ranks[i] = static_cast<int64_t>(value); });
+    read_pattern("alpha_pattern", false, [this](size_t i, double value) { config_.site_alphas[i] = value; });
+    check_ranges();
+    PL_RETURN_IF_ERROR(malformed_.to_status(PL_ADAPTER_CORRUPT, path_ + ": not a valid adapter_config.json"));
+    PL_RETURN_IF_ERROR(
+        unsupported_.to_status(PL_ADAPTER_UNSUPPORTED, path_ + ": the adapter uses what is not supported"));
+    PL_RETURN_IF_ERROR(unknown_.to_status(
+        PL_UNKNOWN_TARGET_MODULE,
+        path_ + ": unknown target modules; this bundle has " + join_names(layout_.target_modules) + ":"));
+    PL_RETURN_IF_ERROR(too_large_.to_status(PL_RANK_TOO_LARGE, path_ + ": the rank is above the bundle's maximum"));
+    return config_;
+  }
+
+ private:
+  void read_scalars() {
+    const std::string type = root_.require_string("peft_type");
+    if (!type.empty() && type != "LORA") unsupported_.add("peft_type " + type + ", expected LORA");
+    config_.rank = root_.require_int("r", 1, INT32_MAX);
+    config_.alpha = root_.require_number("lora_alpha");
+    config_.dropout = root_.optional_number("lora_dropout", 0);
+    config_.use_rslora = root_.optional_bool("use_rslora", false);
+    const std::string bias = root_.optional_string("bias", "none");
+    if (bias != "none") unsupported_.add("bias \"" + bias + "\", expected \"none\"");
+    for (const UnsupportedField& field : kUnsupportedFields) {
+      if (root_.has(field.key) && is_set(root_.json()[field.key])) unsupported_.addf("%s (%s)", field.key, field.what);
+    }
+    read_initialisation();
+  }
+
+  // These initialisations subtract a part from the base weights, which this base does not have subtracted.
+  void read_initialisation() {
+    if (!root_.has("init_lora_weights") || !root_.json()["init_lora_weights"].is_string()) return;
+    const std::string name = root_.require_string("init_lora_weights");
+    for (const char* changes_base : {"pissa", "olora", "corda", "loftq", "lora_ga"}) {
+      if (name.rfind(changes_base, 0) == 0) {
+        return unsupported_.add("init_lora_weights \"" + name +
+                                "\" (it changes the base; convert to plain LoRA first)");
+      }
+    }
+  }
+
+  // A list of names, or for target_modules the word "all-linear" (an empty list stands for it).
+  std::vector<std::string> read_modules(const char* key, bool required) {
+    if (!root_.has(key)) {
+      if (required) malformed_.addf("%s: expected a list of module names, found nothing", key);
+      return {};
+    }
+    if (!root_.json()[key].is_string()) return check_names(root_.require_strings(key), required);
+    const std::string text = root_.require_string(key);
+    all_linear_ = required && text == "all-linear";
+    if (!all_linear_) unsupported_.addf("%s as a regular expression (\"%s\"): list the modules", key, text.c_str());
+    return {};
+  }
+
+  std::vector<std::string> check_names(std::vector<std::string> names, bool required) {
+    for (const std::string& name : names) {
+      const bool known = std::any_of(layout_.sites.begin(), layout_.sites.end(),
+                                     [&](const AdapterSiteLayout& site) { return matches_target(site.name, name); });
+      if (required && !known) unknown_.add(name);
+    }
+    if (required && names.empty()) malformed_.add("target_modules: expected at least one module");
+    return names;
+  }
+
+  std::vector<int64_t> read_layers() {
+    const char* key = "layers_to_transform";
+    if (!root_.has(key)) return {};
+    if (root_.json()[key].is_array()) return root_.require_ints(key);
+    return {root_.require_int(key)};
+  }
+
+  void select_sites(const std::vector<std::string>& targets, const std::vector<std::string>& excluded,
+                    const std::vector<int64_t>& layers) {
+    const auto any = [](const std::vector<std::string>& names, const std::string& site) {
+      return std::any_of(names.begin(), names.end(),
+                         [&](const std::string& name) { return matches_target(site, name); });
+    };
+    for (const AdapterSiteLayout& site : layout_.sites) {
+      const bool in_layer = layers.empty() || std::find(layers.begin(), layers.end(), site.layer) != layers.end();
+      const bool used = (all_linear_ || any(targets, site.name)) && !any(excluded, site.name) && in_layer;
+      config_.site_ranks.push_back(used ? config_.rank : 0);
+      config_.site_alphas.push_back(config_.alpha);
+    }
+  }
+
+  // PEFT takes the first key that matches; two keys with different values for one site depend on the order in the file.
+  template <typename Set>
+  void read_pattern(const char* key, bool integral, Set set) {
+    if (!root_.has(key)) return;
+    std::vector<std::pair<std::string, double>> pattern;
+    for (const auto& member : root_.require_object(key).members()) {
+      const JsonNode& value = member.second;
+      pattern.emplace_back(member.first, integral ? static_cast<double>(value.as_int()) : value.as_number());
+      if (!is_plain_name(member.first))
+        unsupported_.addf("%s with a regular expression (\"%s\")", key, member.first.c_str());
+    }
+    if (!unsupported_.empty()) return;
+    for (size_t i = 0; i < layout_.sites.size(); ++i) {
+      const std::pair<std::string, double>* chosen = nullptr;
+      for (const auto& entry : pattern) {
+        if (config_.site_ranks[i] == 0 || !matches_pattern(layout_.sites[i].name, entry.first)) continue;
+        if (chosen != nullptr && chosen->second != entry.second) {
+          unsupported_.addf("%s: \"%s\" and \"%s\" disagree at %s", key, chosen->first.c_str(), entry.first.c_str(),
+                            layout_.sites[i].name.c_str());
+        }
+        chosen = &entry;
+      }
+      if (chosen != nullptr) set(i, chosen->second);
+    }
+  }
+
+  void check_ranges() {
+    if (!(config_.dropout >= 0 && config_.dropout < 1))
+      malformed_.addf("lora_dropout: expected [0, 1), found %g", config_.dropout);
+    std::vector<std::string> seen;
+    for (size_t i = 0; i < layout_.sites.size(); ++i) {
+      const auto found = static_cast<long long>(config_.site_ranks[i]);
+      const char* name = layout_.sites[i].name.c_str();
+      if (found < 0) malformed_.addf("%s: expected a rank of at least 1, found %lld", name, found);
+      if (!std::isfinite(config_.site_alphas[i])) malformed_.addf("%s: lora_alpha is not a finite number", name);
+      if (found > layout_.max_rank) {
+        too_large_.addf("%s: expected at most %lld, found %lld", name, static_cast<long long>(layout_.max_rank), found);
+      }
+    }
+  }
+
+  const AdapterLayout& layout_;
+  std::string path_;
+  ProblemList malformed_, unsupported_, unknown_, too_large_;
+  JsonNode root_;
+  AdapterConfig config_;
+  bool all_linear_ = false;
+};
+
+}  // namespace
+
+Result<AdapterConfig> read_adapter_config(const AdapterLayout& layout, const std::string& path) {
+  PL_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path, PL_ADAPTER_MISSING_FILE));
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
+  PL_ASSIGN_OR_RETURN(const Json json, parse_json(text, path, PL_ADAPTER_CORRUPT));
+  if (!json.is_object()) return error(PL_ADAPTER_CORRUPT, "%s: expected a JSON object", path.c_str());
+  return ConfigReader(layout, json, path).read();
+}
+
+}  // namespace pocketlora

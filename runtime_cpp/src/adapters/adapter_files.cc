@@ -1,0 +1,131 @@
+// Adapter::load and Adapter::save: PEFT's folder.
+
+#include <cmath>
+#include <set>
+
+#include "adapters/adapter.h"
+#include "common/json_access.h"
+#include "store/atomic_file.h"
+#include "store/float_formats.h"
+#include "store/safetensors.h"
+
+namespace pocketlora {
+namespace {
+
+constexpr char kConfigFile[] = "adapter_config.json";
+constexpr char kTensorFile[] = "adapter_model.safetensors";
+constexpr char kCardFile[] = "README.md";
+constexpr char kBaseHashKey[] = "pocketlora.base_sha256";
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "[" + text + "]";
+}
+
+Status check_base(const AdapterLayout& layout, const SafetensorsFile& file) {
+  const auto found = file.metadata().find(kBaseHashKey);
+  if (found == file.metadata().end() || found->second == layout.base_sha256) return Status();
+  return error(PL_ADAPTER_OTHER_BASE, "%s: the adapter was trained over another base: expected %s, found %s",
+               file.path().c_str(), layout.base_sha256.c_str(), found->second.c_str());
+}
+
+void check_tensor(const SafetensorsFile& file, const std::string& name, const std::vector<int64_t>& shape,
+                  ProblemList* problems) {
+  const SafetensorsEntry* entry = file.find(name);
+  if (entry == nullptr) return problems->add(name + ": missing, expected shape " + shape_text(shape));
+  if (entry->shape != shape) {
+    problems->add(name + ": expected shape " + shape_text(shape) + ", found " + shape_text(entry->shape));
+  }
+  if (!is_float_dtype(entry->dtype)) problems->add(name + ": expected dtype F32, F16 or BF16, found " + entry->dtype);
+}
+
+// Every tensor that the config promises, in its shape, and nothing else: an ignored tensor would be an adapter without
+// effect.
+Status check_tensors(const AdapterLayout& layout, const AdapterConfig& config, const SafetensorsFile& file) {
+  ProblemList problems;
+  std::set<std::string> expected;
+  for (size_t i = 0; i < layout.sites.size(); ++i) {
+    const AdapterSiteLayout& site = layout.sites[i];
+    const int64_t rank = config.site_ranks[i];
+    if (rank == 0) continue;
+    const std::string a = peft_tensor_name(site.name, 'A');
+    const std::string b = peft_tensor_name(site.name, 'B');
+    check_tensor(file, a, {rank, site.in_features}, &problems);
+    check_tensor(file, b, {site.out_features, rank}, &problems);
+    expected.insert({a, b});
+  }
+  for (const auto& named : file.entries()) {
+    if (expected.count(named.first) == 0) {
+      problems.add(named.first + ": not expected, found shape " + shape_text(named.second.shape));
+    }
+  }
+  return problems.to_status(PL_ADAPTER_MISMATCH,
+                            file.path() + ": the tensors do not fit this bundle and adapter_config.json");
+}
+
+void read_tensor(const SafetensorsFile& file, const std::string& name, float* out, ProblemList* not_finite) {
+  const SafetensorsEntry& entry = *file.find(name);
+  to_float32(entry, out);
+  for (int64_t i = 0; i < entry.numel; ++i) {
+    if (!std::isfinite(out[i]))
+      return not_finite->addf("%s: element %lld is %f", name.c_str(), static_cast<long long>(i), out[i]);
+  }
+}
+
+std::string model_card(const AdapterLayout& layout, const AdapterConfig& config) {
+  // A JSON string is a YAML string: whatever the name holds, the front matter stays well-formed.
+  std::string text = "---\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- pocketlora\n";
+  if (!layout.base_model_name.empty()) text += "base_model: " + Json(layout.base_model_name).dump() + "\n";
+  text += "---\n\n# LoRA adapter\n\nTrained with PocketLoRA over a 4-bit base.\n\n";
+  text += format("- rank %lld, alpha %g%s\n", static_cast<long long>(config.rank), config.alpha,
+                 config.use_rslora ? " (rank-stabilized)" : "");
+  text += "- target modules: " + join_names(config.target_modules(layout)) + "\n";
+  text += "- SHA-256 of the base (`base.ptd`): `" + layout.base_sha256 + "`\n";
+  return text;
+}
+
+Status write_text(const std::string& path, const std::string& text) {
+  PL_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
+  PL_RETURN_IF_ERROR(file.write(text));
+  return file.commit();
+}
+
+}  // namespace
+
+Result<Adapter::Pointer> Adapter::load(std::shared_ptr<const AdapterLayout> layout, const std::string& dir) {
+  PL_ASSIGN_OR_RETURN(const SafetensorsFile file,
+                      SafetensorsFile::open(dir + "/" + kTensorFile, PL_ADAPTER_MISSING_FILE, PL_ADAPTER_CORRUPT));
+  PL_RETURN_IF_ERROR(check_base(*layout, file));
+  PL_ASSIGN_OR_RETURN(AdapterConfig config, read_adapter_config(*layout, dir + "/" + kConfigFile));
+  PL_RETURN_IF_ERROR(check_tensors(*layout, config, file));
+  PL_ASSIGN_OR_RETURN(AdapterTensors tensors, AdapterTensors::allocate(*layout, config.site_ranks));
+  ProblemList not_finite;
+  for (size_t i = 0; i < layout->sites.size(); ++i) {
+    const AdapterSite& site = tensors.sites()[i];
+    if (site.rank == 0) continue;
+    read_tensor(file, peft_tensor_name(layout->sites[i].name, 'A'), site.a, &not_finite);
+    read_tensor(file, peft_tensor_name(layout->sites[i].name, 'B'), site.b, &not_finite);
+  }
+  PL_RETURN_IF_ERROR(not_finite.to_status(PL_ADAPTER_CORRUPT, file.path() + ": values that are not finite"));
+  return from_tensors(std::move(layout), std::move(config), std::move(tensors));
+}
+
+Status Adapter::save(const std::string& dir) const {
+  std::vector<Float32Tensor> tensors;
+  for (size_t i = 0; i < layout_->sites.size(); ++i) {
+    const AdapterSiteLayout& layout = layout_->sites[i];
+    const AdapterSiteView view = site(i);
+    if (view.rank == 0) continue;
+    tensors.push_back({peft_tensor_name(layout.name, 'A'), {view.rank, layout.in_features}, view.a});
+    tensors.push_back({peft_tensor_name(layout.name, 'B'), {layout.out_features, view.rank}, view.b});
+  }
+  PL_ASSIGN_OR_RETURN(AtomicDirectory folder, AtomicDirectory::create(dir));
+  PL_RETURN_IF_ERROR(write_text(folder.add(kCardFile), model_card(*layout_, config_)));
+  PL_RETURN_IF_ERROR(write_text(folder.add(kConfigFile), adapter_config_text(*layout_, config_)));
+  PL_RETURN_IF_ERROR(
+      write_safetensors(folder.add(kTensorFile), tensors, {{"format", "pt"}, {kBaseHashKey, layout_->base_sha256}}));
+  return folder.commit();
+}
+
+}  // namespace pocketlora

@@ -1,0 +1,179 @@
+#include "store/atomic_file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+namespace pocketlora {
+namespace {
+
+// The kernel's constant: glibc and bionic do not always declare it.
+constexpr unsigned kRenameExchange = 2;
+
+Status write_error(const std::string& path, const char* action, int code) {
+  const bool full = code == ENOSPC || code == EDQUOT || code == EFBIG;
+  return error(full ? PL_DISK_FULL : PL_IO_WRITE, "%s: cannot be %s: %s", path.c_str(), action, std::strerror(code));
+}
+
+std::string parent_of(const std::string& path) {
+  const size_t slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string without_trailing_slashes(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+std::string temporary_name(const std::string& path) {
+  static std::atomic<unsigned> counter{0};
+  return path + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+}
+
+// A rename is durable only once the folder that holds the name is.
+Status sync_directory(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return write_error(path, "opened", errno);
+  const int failed = ::fsync(descriptor);
+  const int sync_errno = errno;
+  ::close(descriptor);
+  // Some file systems cannot sync a folder and say EINVAL: then there is nothing more to do.
+  return failed != 0 && sync_errno != EINVAL ? write_error(path, "synced", sync_errno) : Status();
+}
+
+Status rename_over(const std::string& from, const std::string& to) {
+  return std::rename(from.c_str(), to.c_str()) == 0 ? Status() : write_error(to, "replaced", errno);
+}
+
+}  // namespace
+
+Status make_parent_directories(const std::string& path) {
+  const std::string parent = parent_of(without_trailing_slashes(path));
+  for (size_t slash = parent.find('/', 1);; slash = parent.find('/', slash + 1)) {
+    const std::string folder = parent.substr(0, slash);
+    if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST && errno != EISDIR) {
+      // A parent on a read-only file system answers EROFS though it exists.
+      const int code = errno;
+      struct stat facts = {};
+      if (::stat(folder.c_str(), &facts) != 0) return write_error(folder, "created", code);
+    }
+    if (slash == std::string::npos) return Status();
+  }
+}
+
+Result<AtomicFile> AtomicFile::create(const std::string& path) {
+  std::string temporary = temporary_name(path);
+  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0) return write_error(temporary, "created", errno);
+  return AtomicFile(path, std::move(temporary), descriptor);
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), descriptor_(other.descriptor_) {
+  other.descriptor_ = -1;
+  other.temporary_.clear();
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+Status AtomicFile::write(ByteSpan bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(descriptor_, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return write_error(path_, "written", errno);
+    bytes = bytes.subspan(static_cast<size_t>(count), bytes.size() - static_cast<size_t>(count));
+  }
+  return Status();
+}
+
+Status AtomicFile::write(const std::string& text) {
+  return write(ByteSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+}
+
+Status AtomicFile::commit() {
+  if (::fsync(descriptor_) != 0) return write_error(path_, "synced", errno);
+  const int closed = ::close(descriptor_);
+  descriptor_ = -1;
+  if (closed != 0) return write_error(path_, "closed", errno);
+  PL_RETURN_IF_ERROR(rename_over(temporary_, path_));
+  temporary_.clear();
+  return sync_directory(parent_of(path_));
+}
+
+Result<AtomicDirectory> AtomicDirectory::create(const std::string& path) {
+  const std::string target = without_trailing_slashes(path);
+  struct stat facts = {};
+  if (::stat(target.c_str(), &facts) == 0 && !S_ISDIR(facts.st_mode)) {
+    return error(PL_IO_WRITE, "%s: expected a folder or nothing, found a file", target.c_str());
+  }
+  PL_RETURN_IF_ERROR(make_parent_directories(target));
+  std::string temporary = temporary_name(target);
+  if (::mkdir(temporary.c_str(), 0777) != 0) return write_error(temporary, "created", errno);
+  return AtomicDirectory(target, std::move(temporary));
+}
+
+AtomicDirectory::AtomicDirectory(AtomicDirectory&& other) noexcept
+    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), names_(std::move(other.names_)) {
+  other.temporary_.clear();
+}
+
+AtomicDirectory::~AtomicDirectory() {
+  if (temporary_.empty()) return;
+  for (const std::string& name : names_) ::unlink((temporary_ + "/" + name).c_str());
+  ::rmdir(temporary_.c_str());
+}
+
+std::string AtomicDirectory::add(const std::string& name) {
+  names_.push_back(name);
+  return temporary_ + "/" + name;
+}
+
+Status AtomicDirectory::commit() {
+  PL_RETURN_IF_ERROR(sync_directory(temporary_));
+  if (std::rename(temporary_.c_str(), path_.c_str()) == 0) {
+    temporary_.clear();
+    return sync_directory(parent_of(path_));
+  }
+  if (errno != ENOTEMPTY && errno != EEXIST) return write_error(path_, "replaced", errno);
+  // After the exchange the destructor removes the old files, which now lie under the temporary name.
+  if (!target_holds_other_files() && exchange()) return sync_directory(parent_of(path_));
+  for (const std::string& name : names_) {
+    PL_RETURN_IF_ERROR(rename_over(temporary_ + "/" + name, path_ + "/" + name));
+  }
+  return sync_directory(path_);
+}
+
+bool AtomicDirectory::target_holds_other_files() const {
+  DIR* folder = ::opendir(path_.c_str());
+  if (folder == nullptr) return true;
+  bool others = false;
+  while (const dirent* entry = ::readdir(folder)) {
+    const std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    others = others || std::find(names_.begin(), names_.end(), name) == names_.end();
+  }
+  ::closedir(folder);
+  return others;
+}
+
+bool AtomicDirectory::exchange() const {
+#if defined(SYS_renameat2)
+  return ::syscall(SYS_renameat2, AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), kRenameExchange) == 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace pocketlora
