@@ -73,7 +73,9 @@ def _rope_problems(config: Mapping[str, Any]) -> list[str]:
     rope = _rope_parameters(config)
     problems = []
     if rope["rope_type"] not in _ROPE_TYPES:
-        problems.append(f"rope_scaling.rope_type: expected one of {', '.join(_ROPE_TYPES)}, found {rope['rope_type']!r}")
+        problems.append(
+            f"rope_scaling.rope_type: expected one of {', '.join(_ROPE_TYPES)}, found {rope['rope_type']!r}"
+        )
     problems += [f"rope_scaling.{key}: not understood" for key in sorted(set(rope) - _ROPE_KEYS)]
     return problems
 
@@ -107,7 +109,7 @@ def _rotary(facts: ModelFacts) -> tuple[Tensor, float]:
 class LlamaFamily:
     """Hugging Face `LlamaForCausalLM`."""
 
-    architectures = ("LlamaForCausalLM",)
+    architectures: tuple[str, ...] = ("LlamaForCausalLM",)
 
     def check_config(self, config: Mapping[str, Any]) -> list[str]:
         """See `Family.check_config`."""
@@ -150,7 +152,8 @@ class LlamaFamily:
         )
 
     def modules(self, facts: ModelFacts) -> tuple[str, ...]:
-        """See `Family.modules`."""
+        """See `Family.modules`: the same seven in every Llama."""
+        del facts
         return tuple(_MODULES)
 
     def _shape(self, facts: ModelFacts, module: str) -> tuple[int, int]:
@@ -222,7 +225,9 @@ class LlamaFamily:
 
     def decoder(self, facts: ModelFacts, quantization: Quantization, targets: Collection[str]) -> Decoder:
         """See `Family.decoder`."""
-        table = quantization.spec(WeightSpec("model.embed_tokens.weight", (facts.vocab_size, facts.hidden_size), "embedding"))
+        table = quantization.spec(
+            WeightSpec("model.embed_tokens.weight", (facts.vocab_size, facts.hidden_size), "embedding")
+        )
         tied = facts.tie_word_embeddings
         matrix = table if tied else quantization.spec(WeightSpec("", (facts.vocab_size, facts.hidden_size), "head"))
         head = Head(RmsNorm("norm", facts.hidden_size, facts.rms_norm_eps), matrix)

@@ -21,12 +21,13 @@ def get_family(config: Mapping[str, Any]) -> Family:
     """The family of a config.json.
 
     Raises:
-        PocketLoraError: INPUT_UNSUPPORTED, when no family knows the architecture or the family refuses a key of the config.
+        PocketLoraError: INPUT_UNSUPPORTED, when no family knows the architecture or it refuses a key of the config.
     """
     found = config.get("architectures") or []
     for family in FAMILIES:
         if any(name in family.architectures for name in found):
-            raise_all(Status.INPUT_UNSUPPORTED, f"config.json of {found[0]} is not supported:", family.check_config(config))
+            problems = family.check_config(config)
+            raise_all(Status.INPUT_UNSUPPORTED, f"config.json of {found[0]} is not supported:", problems)
             return family
     supported = ", ".join(supported_architectures())
     raise PocketLoraError(

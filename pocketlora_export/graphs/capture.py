@@ -1,6 +1,7 @@
 """Capture of a stage as an ExportedProgram, backward included.
 
-`make_fx` traces the stage with autograd inside (torch.export cannot), then torch.export re-traces the flat graph with dynamic shapes.
+`make_fx` traces the stage with autograd inside (torch.export cannot), then torch.export re-traces the flat graph with
+dynamic shapes.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def capture(stage: Stage, rows: int, limits: Limits) -> ExportedProgram:
         limits: bounds of the dynamic dimensions.
 
     Returns:
-        A functional program whose inputs are the stage's, in order; the only constants are small tables (rotary frequencies).
+        A functional program whose inputs are the stage's, in order; the only constants are small tables (rotary
+        frequencies).
     """
     names = [spec.name for spec in stage.inputs]
     examples = [_example(spec, rows, limits) for spec in stage.inputs]

@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 def lower(methods: dict[str, ExportedProgram]) -> ExecutorchProgramManager:
     """Lower captured stages to one program.
 
-    Inputs and outputs are left unplanned, so that the caller's pointers are used in place and nothing is copied in or out.
+    Inputs and outputs are left unplanned, so that the caller's pointers are used in place and nothing is copied.
     """
     edge = to_edge(methods, compile_config=EdgeCompileConfig())
     return edge.to_executorch(

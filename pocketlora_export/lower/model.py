@@ -117,14 +117,20 @@ def _bindings(decoder: Decoder, plan: _Plan, sites: list[LoraSite]) -> StageBind
 
 def _write(program: ExecutorchProgramManager, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         program.write_to_file(file)
         file.flush()
         os.fsync(file.fileno())
 
 
 def _lower_plan(
-    plan: _Plan, decoder: Decoder, sites: list[LoraSite], limits: Limits, backend: str, out_dir: Path, progress: Progress
+    plan: _Plan,
+    decoder: Decoder,
+    sites: list[LoraSite],
+    limits: Limits,
+    backend: str,
+    out_dir: Path,
+    progress: Progress,
 ) -> ProgramSpec:
     captured = {}
     for stage, rows in plan.stages:

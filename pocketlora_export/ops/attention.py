@@ -33,9 +33,7 @@ def _scores(q: Tensor, k: Tensor, segments: Tensor, head_dim: int, scale: float)
     return scores.masked_fill(~_segment_mask(segments, q.shape[0]), float("-inf"))
 
 
-def _forward(
-    q: Tensor, k: Tensor, v: Tensor, segments: Tensor, head_dim: int, scale: float
-) -> tuple[Tensor, Tensor]:
+def _forward(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, head_dim: int, scale: float) -> tuple[Tensor, Tensor]:
     scores = _scores(q, k, segments, head_dim, scale)
     lse = torch.logsumexp(scores, dim=-1)
     probs = torch.exp(scores - lse[..., None])
@@ -44,16 +42,25 @@ def _forward(
 
 
 def _backward(
-    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, segments: Tensor, head_dim: int, scale: float
+    dout: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    segments: Tensor,
+    head_dim: int,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     repeat = q.shape[1] // k.shape[1]
     probs = torch.exp(_scores(q, k, segments, head_dim, scale) - lse.transpose(0, 1)[..., None])
     dout_h = _heads(dout, head_dim)
     delta = (dout_h * _heads(out, head_dim)).sum(-1, keepdim=True)
     dscores = probs * (dout_h @ _heads(v, head_dim, repeat).transpose(1, 2) - delta) * scale
+    rows_dim = (q.shape[0], head_dim)
     dq = dscores @ _heads(k, head_dim, repeat)
-    dk = (dscores.transpose(1, 2) @ _heads(q, head_dim)).unflatten(0, (-1, repeat)).sum(1)
-    dv = (probs.transpose(1, 2) @ dout_h).unflatten(0, (-1, repeat)).sum(1)
+    dk = (dscores.transpose(1, 2) @ _heads(q, head_dim)).view(-1, repeat, *rows_dim).sum(1)
+    dv = (probs.transpose(1, 2) @ dout_h).view(-1, repeat, *rows_dim).sum(1)
     return _rows(dq), _rows(dk), _rows(dv)
 
 

@@ -15,7 +15,7 @@ _CHUNK = 4096
 def _reference(
     h: Tensor, w: Tensor, bias: Tensor | None, labels: Tensor, weights: Tensor, *q4: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    matrix = dense(w, *q4)
+    matrix = dense(w, q4, h.dtype)
     maximum = h.new_full((h.shape[0], 1), float("-inf"))
     total = torch.zeros_like(maximum)
     expected = torch.zeros_like(h)
@@ -32,7 +32,7 @@ def _reference(
     label_logit = (h * matrix[target]).sum(1) + (0 if bias is None else bias[target])
     logprobs = torch.where(used, label_logit - maximum[:, 0] - total[:, 0].log(), 0)
     factor = torch.where(used, weights, 0)
-    loss = -(factor.double() * logprobs.double()).sum().float().reshape(1)
+    loss = -(factor.double() * logprobs.double()).sum().to(h.dtype).reshape(1)
     return logprobs, loss, factor[:, None] * (expected / total - matrix[target])
 
 

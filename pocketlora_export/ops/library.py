@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 NAMESPACE = "pocketlora"
-_library = torch.library.Library(NAMESPACE, "DEF")
+_library = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyped-call]
 
 Reference = Callable[..., Any]
 
 
+class Op(Protocol):
+    """A callable op of one or several outputs; torch types them as Any."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the op."""
+
+
 def _out_schema(name: str, args: str, returns: int) -> str:
-    """`f(args) -> Tensor` becomes `f.out(args, *, Tensor(a!) out) -> Tensor(a!)`; several outputs are out0, out1, …"""
+    """`f(args) -> Tensor` becomes `f.out(args, *, Tensor(a!) out) -> Tensor(a!)`; several outputs are out0, out1."""
     marks = [chr(ord("a") + i) for i in range(returns)]
     names = ["out"] if returns == 1 else [f"out{i}" for i in range(returns)]
     outs = ", ".join(f"Tensor({m}!) {n}" for m, n in zip(marks, names, strict=True))
@@ -39,7 +46,7 @@ def _out_reference(reference: Reference) -> Reference:
     return run
 
 
-def define(name: str, args: str, *, returns: int, reference: Reference, fake: Reference) -> torch._ops.OpOverload:
+def define(name: str, args: str, *, returns: int, reference: Reference, fake: Reference) -> Op:
     """Register one op with its PyTorch reference and its fake (shape) implementation.
 
     Args:
@@ -50,12 +57,12 @@ def define(name: str, args: str, *, returns: int, reference: Reference, fake: Re
         fake: returns empty tensors of the outputs' shapes.
     """
     result = "Tensor" if returns == 1 else "(" + ", ".join(["Tensor"] * returns) + ")"
-    _library.define(f"{name}({args}) -> {result}")
-    _library.define(_out_schema(name, args, returns))
-    _library.impl(name, reference, "CompositeExplicitAutograd")
-    _library.impl(f"{name}.out", _out_reference(reference), "CompositeExplicitAutograd")
+    _library.define(f"{name}({args}) -> {result}")  # type: ignore[no-untyped-call]
+    _library.define(_out_schema(name, args, returns))  # type: ignore[no-untyped-call]
+    _library.impl(name, reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _library.impl(f"{name}.out", _out_reference(reference), "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_library)
-    overload: torch._ops.OpOverload = getattr(getattr(torch.ops, NAMESPACE), name).default
+    overload: Op = getattr(getattr(torch.ops, NAMESPACE), name).default
     return overload
 
 

@@ -14,21 +14,22 @@ from pocketlora_export.q4 import SCHEME_NAMES, Q4Spec, dequantize
 Q4_ARGS = "int n, int k, int quant, int group"
 
 
-def dense(w: Tensor, n: int, k: int, quant: int, group: int) -> Tensor:
-    """fp32 [n, k] of a stored matrix, by definition."""
-    return dequantize(w, Q4Spec(n, k, SCHEME_NAMES[quant], group))
+def dense(w: Tensor, q4: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """[n, k] of a stored matrix, by definition in fp32, then widened to `dtype`; q4 is (n, k, quant, group)."""
+    n, k, quant, group = q4
+    return dequantize(w, Q4Spec(n, k, SCHEME_NAMES[quant], group)).to(dtype)
 
 
 def _embedding(tokens: Tensor, w: Tensor, *q4: int) -> Tensor:
-    return dense(w, *q4)[tokens]
+    return dense(w, q4)[tokens]
 
 
 def _linear(x: Tensor, w: Tensor, bias: Tensor | None, *q4: int) -> Tensor:
-    return torch.nn.functional.linear(x, dense(w, *q4), bias)
+    return torch.nn.functional.linear(x, dense(w, q4, x.dtype), bias)
 
 
 def _linear_backward(dy: Tensor, w: Tensor, *q4: int) -> Tensor:
-    return dy @ dense(w, *q4)
+    return dy @ dense(w, q4, dy.dtype)
 
 
 def _lora(
@@ -89,6 +90,7 @@ lora_linear_backward = define(
 
 
 def _setup_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    del output
     _, w, _, *ctx.q4 = inputs
     ctx.save_for_backward(w)
 
@@ -99,6 +101,7 @@ def _linear_formula(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _setup_lora(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    del output
     x, w, _, a, b, scale, dropout, seed, *ctx.constants = inputs
     ctx.save_for_backward(x, w, a, b, scale, dropout, seed)
 

@@ -37,6 +37,7 @@ rms_norm_backward = define(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    del output
     x, weight, ctx.eps = inputs
     ctx.save_for_backward(x, weight)
 

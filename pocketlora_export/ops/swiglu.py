@@ -33,6 +33,7 @@ swiglu_backward = define(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    del output
     ctx.save_for_backward(*inputs)
 
 

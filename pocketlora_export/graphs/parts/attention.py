@@ -43,7 +43,8 @@ class SelfAttention:
 
         def core(q: Tensor, k: Tensor, v: Tensor, inputs: Tensors) -> Tensor:
             cache = (inputs["k_cache"], inputs["v_cache"], inputs["past"])
-            return ops.attention_cached(q, k, v, *cache, self.head_dim, self.head_dim**-0.5)
+            out: Tensor = ops.attention_cached(q, k, v, *cache, self.head_dim, self.head_dim**-0.5)
+            return out
 
         return core
 

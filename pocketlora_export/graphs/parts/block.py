@@ -26,7 +26,9 @@ class PreNormBlock:
 
     def _bound_inputs(self) -> tuple[InputSpec, ...]:
         """Weights in layer order, then adapters in layer order."""
-        specs = [spec for part in (self.attention_norm, self.attention, self.mlp_norm, self.mlp) for spec in part.inputs()]
+        specs = [
+            spec for part in (self.attention_norm, self.attention, self.mlp_norm, self.mlp) for spec in part.inputs()
+        ]
         ordered = [[spec for spec in specs if spec.source == source] for source in ("weight", "adapter")]
         return tuple(ordered[0] + ordered[1])
 

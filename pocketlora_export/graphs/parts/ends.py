@@ -65,7 +65,7 @@ class Head:
         return Stage("head", (hidden, *self._weights()), outputs, run)
 
     def loss_stage(self) -> Stage:
-        """hidden f32 [N, H], labels i64 [N], weights f32 [N] -> logprobs f32 [N], loss f32 [1], grad_hidden f32 [N, H]."""
+        """hidden f32 [N, H], labels i64 [N], weights f32 [N] -> logprobs f32 [N], loss f32 [1], grad_hidden [N, H]."""
 
         def run(inputs: Tensors) -> tuple[Tensor, ...]:
             hidden = inputs["hidden"].detach().requires_grad_()

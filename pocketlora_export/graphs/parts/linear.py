@@ -14,7 +14,11 @@ from pocketlora_export.q4 import SCHEME_IDS, Q4Spec
 
 @dataclass(frozen=True)
 class Linear:
-    """`name` is relative to the layer, as in Hugging Face ("self_attn.q_proj"). `site` numbers the LoRA site for its dropout mask."""
+    """A linear layer of a decoder layer.
+
+    `name` is relative to the layer, as in Hugging Face ("self_attn.q_proj"); `site` numbers the LoRA site for its
+    dropout mask.
+    """
 
     name: str
     spec: Q4Spec
@@ -40,8 +44,11 @@ class Linear:
         """x f32 [N, in] -> f32 [N, out]."""
         q4 = (self.spec.rows, self.spec.cols, SCHEME_IDS[self.spec.scheme], self.spec.group_size)
         weight, bias = inputs[f"{self.name}.weight"], inputs.get(f"{self.name}.bias")
+        y: Tensor
         if not self.lora:
-            return ops.linear4(x, weight, bias, *q4)
+            y = ops.linear4(x, weight, bias, *q4)
+            return y
         adapter = [inputs[f"{self.name}.{part}"] for part in ("lora_A", "lora_B", "lora_scale")]
         mask = (inputs.get("dropout"), inputs.get("seed"), self.site)
-        return ops.lora_linear(x, weight, bias, *adapter, *mask, *q4)
+        y = ops.lora_linear(x, weight, bias, *adapter, *mask, *q4)
+        return y

@@ -25,4 +25,5 @@ class RmsNorm:
 
     def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
         """f32 [N, size] -> f32 [N, size]."""
-        return ops.rms_norm(x, inputs[f"{self.name}.weight"], self.eps)
+        normed: Tensor = ops.rms_norm(x, inputs[f"{self.name}.weight"], self.eps)
+        return normed
