@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/result.h"
@@ -16,7 +17,8 @@ struct ParameterGroup {
   Span<const float> gradients;
 };
 
-/// Settings of both optimizers; defaults are the C API's.
+/// Settings of both optimizers; defaults are the C API's. Each is taken as the decimal that it was written as: 0.999,
+/// where the float is 0.99900001, so that steps equal those of torch, which computes its scalars in double.
 struct OptimizerOptions {
   float learning_rate = 1e-4F;
   float beta1 = 0.9F;
@@ -48,11 +50,16 @@ class Optimizer {
   virtual int64_t nbytes() const = 0;
 
  protected:
-  explicit Optimizer(const OptimizerOptions& options) : options_(options) {}
+  Optimizer(const OptimizerOptions& options, std::vector<size_t> sizes) : options_(options), sizes_(std::move(sizes)) {}
+  Status check_groups(const std::vector<ParameterGroup>& groups) const;
 
   OptimizerOptions options_;
+  std::vector<size_t> sizes_;
   int64_t steps_ = 0;
 };
+
+/// @return the double nearest to the shortest decimal that reads back as `value`.
+double as_written(float value);
 
 /// @param sizes elements of each group. @return PL_INVALID_ARGUMENT for settings out of range (all of them listed),
 /// PL_OUT_OF_MEMORY when there is no room for the state.

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "kernels/common/half.h"
+
 namespace pocketlora {
 namespace {
 
@@ -11,18 +13,6 @@ float from_bits(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof(value));
   return value;
-}
-
-// Every half, subnormals and NaN payloads included, has an exact fp32 counterpart.
-float from_half(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000U) << 16;
-  const uint32_t exponent = (half >> 10) & 31U;
-  const uint32_t fraction = half & 1023U;
-  if (exponent == 31) return from_bits(sign | 0x7F800000U | (fraction << 13));
-  if (exponent != 0) return from_bits(sign | ((exponent + 112) << 23) | (fraction << 13));
-  constexpr float kSmallestHalf = 1.0F / (1 << 24);
-  const float magnitude = static_cast<float>(fraction) * kSmallestHalf;
-  return sign != 0 ? -magnitude : magnitude;
 }
 
 }  // namespace
@@ -36,7 +26,7 @@ void to_float32(const SafetensorsEntry& entry, float* out) {
   } else if (entry.dtype == "BF16") {
     for (int64_t i = 0; i < entry.numel; ++i) out[i] = from_bits(static_cast<uint32_t>(load16(bytes + 2 * i)) << 16);
   } else {
-    for (int64_t i = 0; i < entry.numel; ++i) out[i] = from_half(load16(bytes + 2 * i));
+    for (int64_t i = 0; i < entry.numel; ++i) out[i] = half_to_float(load16(bytes + 2 * i));
   }
 }
 
