@@ -11,7 +11,7 @@ import pytest
 # Small models gain nothing from threads, and several test processes run side by side. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from tests.support.bundles import Bundled, bundled
+from tests.support.bundles import Bundled, bundled, once, run_cli
 from tests.support.models import TinyModel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -44,3 +44,12 @@ def make_bundle(shared_tmp: Path) -> BundleFactory:
 def tiny_bundle(make_bundle: BundleFactory) -> Bundled:
     """NF4, tied, grouped-query attention, two layers."""
     return make_bundle(TinyModel())
+
+
+@pytest.fixture(scope="session")
+def shipped_bundle(shared_tmp: Path, repository: Path) -> Path:
+    """The bundle of the model that ships with the project, NF4."""
+    place = shared_tmp / "shipped"
+    model = repository / "models" / "pocket-llama-4m"
+    once(place, lambda: run_cli("bundle", "-m", model, "-o", place / "bundle", "--quant", "nf4"))
+    return place / "bundle"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +47,23 @@ def bundle_options(tiny: TinyModel) -> list[str]:
 
 
 def bundled(root: Path, tiny: TinyModel) -> Bundled:
-    """Make (or find) the bundle of a model below `root`."""
+    """Make (or find) the bundle of a random model below `root`."""
     place = root / hashlib.sha256(repr(tiny).encode()).hexdigest()[:16]
     made = Bundled(place / "bundle", place / "source", place / "dequantized", tiny)
+
+    def make() -> None:
+        write_model(made.source, tiny)
+        run_cli("bundle", "-m", made.source, "-o", made.bundle, *bundle_options(tiny))
+        run_cli("dequantize", made.bundle, "-o", made.dequantized)
+
+    once(place, make)
+    return made
+
+
+def once(place: Path, make: Callable[[], object]) -> None:
+    """Run `make` for a folder unless another process of this session has; the others wait for it."""
     place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / "lock"):
         if not (place / "done").exists():
-            write_model(made.source, tiny)
-            run_cli("bundle", "-m", made.source, "-o", made.bundle, *bundle_options(tiny))
-            run_cli("dequantize", made.bundle, "-o", made.dequantized)
+            make()
             (place / "done").touch()
-    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +89,7 @@ def _random(name: str, parameter: torch.Tensor) -> torch.Tensor:
         return 1.0 + 0.1 * noise if "norm" in name else 0.1 * noise
     if "embed_tokens" in name:
         return 0.2 * noise
-    return noise * float(parameter.shape[1]) ** -0.5
+    return noise / math.sqrt(parameter.shape[1])
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
