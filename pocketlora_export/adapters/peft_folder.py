@@ -60,7 +60,8 @@ def _header(path: Path) -> tuple[list[list[int]], dict[str, str]]:
     """Shapes of all tensors and the file's metadata."""
     try:
         with safe_open(str(_existing(path)), framework="np") as file:
-            return [file.get_slice(key).get_shape() for key in file.keys()], file.metadata() or {}
+            names = file.keys()
+            return [file.get_slice(name).get_shape() for name in names], file.metadata() or {}
     except SafetensorError as error:
         raise PocketLoraError(Status.ADAPTER_CORRUPT, f"{path}: not a safetensors file: {error}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -41,6 +42,11 @@ def json_output() -> bool:
 def print_json(value: object) -> None:
     """Print one JSON value on one line of stdout, at once."""
     click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where JSON has no number for it (NaN, infinity)."""
+    return value if math.isfinite(value) else None
 
 
 def print_event(event: str, **fields: object) -> None:

@@ -1,0 +1,140 @@
+"""`generate`: text from a bundle, by the C++ runtime, written as it is made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pocketlora_export.cli import console
+from pocketlora_export.cli.options import PATH, bundle_argument, opened_adapters, runtime_options
+from pocketlora_export.data.coder import TextCoder
+from pocketlora_export.data.detokenizer import Detokenizer
+from pocketlora_export.errors import PocketLoraError, Status
+from pocketlora_export.runtime import Engine, Generation, Sampling, Session
+
+DEFAULT_NEW_TOKENS = 128
+
+
+@click.command(
+    epilog="\b\nExample:\n"
+    '  pocketlora-export generate out/bundle --prompt "Once upon a time" --max-new-tokens 60\n'
+    '  pocketlora-export generate out/bundle --adapter out/notes-adapter --chat --prompt "Hello" --temperature 0.7\n\n'
+    "The text is streamed to stdout; --json prints one object at the end instead."
+)
+@bundle_argument
+@click.option("-p", "--prompt", required=True, help="Text to continue, '-' to read it from stdin.")
+@click.option("--chat", is_flag=True, help="Put the prompt into the bundle's chat template as the user's turn.")
+@click.option("--system", help="System message for --chat.")
+@click.option("--adapter", type=PATH, help="PEFT folder of an adapter.")
+@click.option(
+    "--max-new-tokens",
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help=f"Tokens to write.  [default: {DEFAULT_NEW_TOKENS}, or what the context leaves]",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="0 = always the likeliest token.",
+)
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
+@runtime_options
+@console.json_option("Print one JSON object at the end instead of streaming the text.")
+def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
+    """Continue a prompt, or answer it with --chat, on BUNDLE."""
+    text = sys.stdin.read() if prompt == "-" else prompt
+    with Engine(bundle, backend=options["backend"], num_threads=options["threads"]) as engine:
+        coder = TextCoder.from_bundle(bundle, engine.facts.manifest)
+        ids = _prompt_ids(coder, text, options["chat"], options["system"])
+        sampling = Sampling(
+            _new_tokens(options["max_new_tokens"], len(ids), engine.facts.max_seq_len),
+            options["temperature"],
+            options["top_p"],
+            options["seed"],
+        )
+        with opened_adapters(engine, options["adapter"]) as adapters, Session(engine) as session:
+            session.set_adapters(adapters)
+            writer = _Writer(Detokenizer(coder.tokenizer, ids), stream=not as_json)
+            generation = session.generate(ids, sampling, writer.push)
+    writer.finish()
+    if as_json:
+        console.print_json(_as_json(text, writer.text, generation))
+    else:
+        _note(generation)
+
+
+def _prompt_ids(coder: TextCoder, text: str, chat: bool, system: str | None) -> list[int]:
+    if system is not None and not chat:
+        raise PocketLoraError(Status.INVALID_ARGUMENT, "--system needs --chat")
+    if chat:
+        messages = [] if system is None else [{"role": "system", "content": system}]
+        ids = coder.encode_chat_prompt([*messages, {"role": "user", "content": text}])
+    else:
+        ids = coder.encode_prompt(text)
+    if not ids:
+        raise PocketLoraError(Status.INVALID_ARGUMENT, "--prompt: expected at least one token, found an empty text")
+    return ids
+
+
+def _new_tokens(asked: int | None, prompt_tokens: int, context: int) -> int:
+    """How many tokens to write. Raises SEQUENCE_TOO_LONG when prompt and answer exceed what the bundle was made for."""
+    wanted = 1 if asked is None else asked
+    if prompt_tokens + wanted > context:
+        raise PocketLoraError(
+            Status.SEQUENCE_TOO_LONG,
+            f"the prompt has {prompt_tokens} tokens and {wanted} more are to be written; the bundle was exported for "
+            f"at most {context} together (--max-seq-len of 'bundle')",
+        )
+    return asked if asked is not None else min(DEFAULT_NEW_TOKENS, context - prompt_tokens)
+
+
+class _Writer:
+    """Turns tokens into text as they come, and writes it out when streaming."""
+
+    def __init__(self, detokenizer: Detokenizer, *, stream: bool) -> None:
+        self.text = ""
+        self._detokenizer = detokenizer
+        self._stream = stream
+
+    def push(self, token: int) -> None:
+        """One more token."""
+        self._write(self._detokenizer.push(token))
+
+    def finish(self) -> None:
+        """The last token has come."""
+        self._write(self._detokenizer.flush())
+        if self._stream:
+            click.echo()
+
+    def _write(self, piece: str) -> None:
+        self.text += piece
+        if self._stream and piece:
+            click.echo(piece, nl=False)
+            sys.stdout.flush()
+
+
+def _as_json(prompt: str, text: str, generation: Generation) -> dict[str, object]:
+    return {
+        "prompt": prompt,
+        "text": text,
+        "token_ids": generation.tokens,
+        "prompt_tokens": generation.prompt_tokens,
+        "new_tokens": len(generation.tokens),
+        "stop_reason": generation.stop_reason,
+        "prefill_seconds": generation.prefill_seconds,
+        "decode_seconds": generation.decode_seconds,
+        "tokens_per_second": generation.tokens_per_second,
+    }
+
+
+def _note(generation: Generation) -> None:
+    console.note(
+        f"{generation.prompt_tokens} prompt tokens in {generation.prefill_seconds:.2f} s, {len(generation.tokens)} new "
+        f"at {generation.tokens_per_second:.1f} tokens/s, stopped by {generation.stop_reason}"
+    )

@@ -1,0 +1,71 @@
+"""Arguments and options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pocketlora_export.data.coder import TextCoder
+from pocketlora_export.data.dataset import Dataset, RowOptions, load_dataset
+from pocketlora_export.data.packing import PackLimits
+from pocketlora_export.runtime import Adapter, Engine
+
+F = TypeVar("F", bound=Callable[..., Any])
+# Existence is checked where the path is used: one message and one exit code for C and Python.
+PATH = click.Path(path_type=Path)
+
+
+def bundle_argument(function: F) -> F:
+    """The argument BUNDLE."""
+    return click.argument("bundle", type=PATH)(function)
+
+
+def runtime_options(function: F) -> F:
+    """`--threads` and `--backend`."""
+    return _apply(
+        function,
+        click.option(
+            "--threads", type=click.IntRange(min=0), default=0, show_default="all cores", help="Number of threads."
+        ),
+        click.option("--backend", default="cpu", show_default=True, help="Which programs of the bundle to run."),
+    )
+
+
+def row_options(function: F) -> F:
+    """`--truncate` and `--train-on-prompt`."""
+    return _apply(
+        function,
+        click.option("--truncate", is_flag=True, help="Cut rows that are longer than the bundle allows."),
+        click.option("--train-on-prompt", is_flag=True, help="Label all tokens of a conversation, not only answers."),
+    )
+
+
+def load_rows(engine: Engine, bundle: Path, path: Path, *, truncate: bool, train_on_prompt: bool) -> Dataset:
+    """The rows of a file, encoded for this bundle."""
+    facts = engine.facts
+    coder = TextCoder.from_bundle(bundle, facts.manifest)
+    return load_dataset(path, coder, RowOptions(facts.train_t_max, truncate, train_on_prompt))
+
+
+def pack_limits(engine: Engine) -> PackLimits:
+    """What one micro-batch of this bundle may hold."""
+    return PackLimits(engine.facts.train_t_max, engine.facts.max_segments)
+
+
+@contextmanager
+def opened_adapters(engine: Engine, folder: Path | None) -> Iterator[list[Adapter]]:
+    """The adapter set of `--adapter`: one adapter, or none for the bare base."""
+    if folder is None:
+        yield []
+        return
+    with engine.load_adapter(folder) as adapter:
+        yield [adapter]
+
+
+def _apply(function: F, *decorators: Callable[[F], F]) -> F:
+    return reduce(lambda inner, decorate: decorate(inner), reversed(decorators), function)
