@@ -65,8 +65,15 @@ void attention(const float* q, const float* k, const float* v, const int64_t* se
   const int64_t q_stride = shape.num_heads * shape.head_dim, kv_stride = shape.num_kv_heads * shape.head_dim;
   for (int64_t s = 0; s < num_segments; ++s) {
     const int64_t first = segments[s];
-    const Block block{q + first * q_stride,   k + first * kv_stride,          v + first * kv_stride, nullptr, nullptr,
-                      out + first * q_stride, lse + first * shape.num_heads, 0,                     segments[s + 1] - first};
+    const Block block{q + first * q_stride,
+                      k + first * kv_stride,
+                      v + first * kv_stride,
+                      nullptr,
+                      nullptr,
+                      out + first * q_stride,
+                      lse + first * shape.num_heads,
+                      0,
+                      segments[s + 1] - first};
     run_forward(kernel, block, shape);
   }
 }

@@ -18,8 +18,8 @@ struct AttentionShape {
 /**
  * Causal attention inside each segment: with s_ij = scale · q_i · k_j for the rows j ≤ i of i's segment,
  *   lse_i = log Σ_j exp(s_ij)        out_i = Σ_j exp(s_ij − lse_i) · v_j
- * Query head h reads key/value head h / (num_heads / num_kv_heads). Memory is linear in the rows; the result does not depend
- * on the number of threads.
+ * Query head h reads key/value head h / (num_heads / num_kv_heads). Memory is linear in the rows; the result does not
+ * depend on the number of threads.
  *
  * @param[in] q [n_rows, num_heads · head_dim]
  * @param[in] k,v [n_rows, num_kv_heads · head_dim]
@@ -51,8 +51,8 @@ void attention_backward(const float* dout, const float* q, const float* k, const
                         float* dq, float* dk, float* dv, Isa isa);
 
 /**
- * Attention over a cache: row i attends to the cache rows [0, past) and to the new rows [0, i]. A row's arithmetic depends on
- * its own keys only, so a token gives the same bits alone or in a block, its predecessors cached or new.
+ * Attention over a cache: row i attends to the cache rows [0, past) and to the new rows [0, i]. A row's arithmetic
+ * depends on its own keys only, so a token gives the same bits alone or in a block, its predecessors cached or new.
  *
  * @param[in] q [n_rows, num_heads · head_dim]
  * @param[in] k_new,v_new [n_rows, num_kv_heads · head_dim]
@@ -65,21 +65,23 @@ void attention_cached(const float* q, const float* k_new, const float* v_new, co
 void attention_cached(const float* q, const float* k_new, const float* v_new, const float* k_cache,
                       const float* v_cache, int64_t past, const AttentionShape& shape, float* out, Isa isa);
 
-/** One query head's work on the rows [row_begin, row_end) of a block. Pointers are at the block's first row of the head. */
+/** One query head's work on the rows [row_begin, row_end) of a block. Pointers are at the block's first row of the
+ * head. */
 struct AttentionRows {
   const float* q;        ///< rows q_stride apart
   const float* k;        ///< new keys, rows kv_stride apart
   const float* v;        ///< new values
   const float* k_cache;  ///< rows kv_stride apart; not read when past is 0
   const float* v_cache;
-  float* out;            ///< rows q_stride apart
-  float* lse;            ///< rows lse_stride apart, or null
-  float* scores;         ///< scratch, past + row_end floats
+  float* out;     ///< rows q_stride apart
+  float* lse;     ///< rows lse_stride apart, or null
+  float* scores;  ///< scratch, past + row_end floats
   int64_t past, row_begin, row_end, head_dim, q_stride, kv_stride, lse_stride;
   float scale;
 };
 
-/** One key/value head's gradients inside one segment of n_rows rows. Pointers are at the segment's first row of the head. */
+/** One key/value head's gradients inside one segment of n_rows rows. Pointers are at the segment's first row of the
+ * head. */
 struct AttentionGradRows {
   const float *dout, *q, *out;  ///< first query head of the group, rows q_stride apart, heads head_dim apart
   const float *k, *v;           ///< rows kv_stride apart

@@ -1,10 +1,10 @@
-#include "kernels/common/simd_neon.h"
-#include "kernels/attention/simd.h"
+#include "kernels/attention/generic.h"
+#include "kernels/common/vec_neon.h"
 
 namespace pocketlora {
 
-void attention_rows_neon(const AttentionRows& rows) { simd::attention_rows<simd::Neon>(rows); }
+void attention_rows_neon(const AttentionRows& rows) { vec::attention_rows<vec::Neon>(rows); }
 
-void attention_grad_rows_neon(const AttentionGradRows& rows) { simd::attention_grad_rows<simd::Neon>(rows); }
+void attention_grad_rows_neon(const AttentionGradRows& rows) { vec::attention_grad_rows<vec::Neon>(rows); }
 
 }  // namespace pocketlora

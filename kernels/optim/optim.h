@@ -48,7 +48,8 @@ void sgd(float* params, const float* grads, float* momentum_buffer, int64_t n, c
 /** The same with the kernel for one instruction set. */
 void sgd(float* params, const float* grads, float* momentum_buffer, int64_t n, const SgdOptions& options, Isa isa);
 
-/** @return Σ values², summed in double in an order that does not depend on the number of threads. NaN and Inf propagate. */
+/** @return Σ values², summed in double in an order that does not depend on the number of threads. NaN and Inf
+ * propagate. */
 double squared_norm(const float* values, int64_t n);
 /** The same with the kernel for one instruction set. */
 double squared_norm(const float* values, int64_t n, Isa isa);
@@ -71,9 +72,9 @@ struct OptimKernel {
   double (*squared_norm)(const float* values, int64_t n);
 };
 
-#define PL_KERNEL(isa, adamw, sgd, squared_norm)                                        \
-  void adamw(float*, const float*, float*, float*, int64_t, const AdamWScalars&);      \
-  void sgd(float*, const float*, float*, int64_t, const SgdScalars&);                  \
+#define PL_KERNEL(isa, adamw, sgd, squared_norm)                                  \
+  void adamw(float*, const float*, float*, float*, int64_t, const AdamWScalars&); \
+  void sgd(float*, const float*, float*, int64_t, const SgdScalars&);             \
   double squared_norm(const float*, int64_t);
 #include "kernels/optim/kernels.inc"
 #undef PL_KERNEL

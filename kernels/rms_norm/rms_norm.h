@@ -37,7 +37,7 @@ struct RmsNormKernel {
                    float* dx);
 };
 
-#define PL_KERNEL(isa, forward, backward)                                     \
+#define PL_KERNEL(isa, forward, backward)                                    \
   void forward(const float*, const float*, float, int64_t, int64_t, float*); \
   void backward(const float*, const float*, const float*, float, int64_t, int64_t, float*);
 #include "kernels/rms_norm/kernels.inc"

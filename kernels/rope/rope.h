@@ -26,10 +26,9 @@ struct RopeShape {
 };
 
 /**
- * Rotates the first rotary_dim entries of each head, halves convention (Hugging Face `rotate_half`). With h = rotary_dim / 2:
- *   y[j]     = x[j] · cos[j] − x[j + h] · sin[j]
- *   y[j + h] = x[j + h] · cos[j] + x[j] · sin[j]
- * `inverse` negates sin, which is the gradient.
+ * Rotates the first rotary_dim entries of each head, halves convention (Hugging Face `rotate_half`). With h =
+ * rotary_dim / 2: y[j]     = x[j] · cos[j] − x[j + h] · sin[j] y[j + h] = x[j + h] · cos[j] + x[j] · sin[j] `inverse`
+ * negates sin, which is the gradient.
  *
  * @param[in] x [n_rows, num_heads · head_dim]
  * @param[in] table [n_rows, rotary_dim] of rope_table

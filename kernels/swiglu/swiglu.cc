@@ -11,7 +11,8 @@ constexpr KernelEntry<SwigluKernel> kKernels[] = {
 #undef PL_KERNEL
 };
 
-// Elements in a task; tasks begin at its multiples, so that an element's place in a vector does not depend on the threads.
+// Elements in a task; tasks begin at its multiples, so that an element's place in a vector does not depend on the
+// threads.
 constexpr int64_t kBlock = 4096;
 
 /** Calls f(first, count) for the part of [0, n) that lies in the blocks [begin, end). */

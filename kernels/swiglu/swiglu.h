@@ -32,7 +32,7 @@ struct SwigluKernel {
   void (*backward)(const float* dy, const float* gate, const float* up, int64_t n, float* dgate, float* dup);
 };
 
-#define PL_KERNEL(isa, forward, backward)                     \
+#define PL_KERNEL(isa, forward, backward)                    \
   void forward(const float*, const float*, int64_t, float*); \
   void backward(const float*, const float*, const float*, int64_t, float*, float*);
 #include "kernels/swiglu/kernels.inc"

@@ -1,10 +1,10 @@
 #pragma once
 
-#include "kernels/common/simd_math.h"
+#include "kernels/common/vec_math.h"
 #include "kernels/rope/rope.h"
 
 /** The rotation over an instruction set's vocabulary V; one .cc file an instruction set instantiates it. */
-namespace pocketlora::simd {
+namespace pocketlora::vec {
 
 template <class V>
 inline void rotate_head(const float* x, const float* cos, const float* sin, typename V::Float sign, int64_t half,
@@ -31,4 +31,4 @@ void rope(const float* x, const float* table, const RopeShape& shape, bool inver
   }
 }
 
-}  // namespace pocketlora::simd
+}  // namespace pocketlora::vec

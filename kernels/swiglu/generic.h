@@ -1,10 +1,10 @@
 #pragma once
 
-#include "kernels/common/simd_math.h"
+#include "kernels/common/vec_math.h"
 #include "kernels/swiglu/swiglu.h"
 
 /** SwiGLU over an instruction set's vocabulary V; one .cc file an instruction set instantiates it. */
-namespace pocketlora::simd {
+namespace pocketlora::vec {
 
 template <class V>
 void swiglu(const float* gate, const float* up, int64_t n, float* y) {
@@ -26,4 +26,4 @@ void swiglu_backward(const float* dy, const float* gate, const float* up, int64_
   });
 }
 
-}  // namespace pocketlora::simd
+}  // namespace pocketlora::vec

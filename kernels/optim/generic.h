@@ -1,10 +1,10 @@
 #pragma once
 
-#include "kernels/common/simd_math.h"
+#include "kernels/common/vec_math.h"
 #include "kernels/optim/optim.h"
 
 /** Optimizer steps over an instruction set's vocabulary V; one .cc file an instruction set instantiates it. */
-namespace pocketlora::simd {
+namespace pocketlora::vec {
 
 template <class V>
 void adamw(float* params, const float* grads, float* first_moment, float* second_moment, int64_t n,
@@ -46,4 +46,4 @@ double squared_norm(const float* values, int64_t n) {
   return V::sum_double(sum);
 }
 
-}  // namespace pocketlora::simd
+}  // namespace pocketlora::vec

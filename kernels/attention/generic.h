@@ -3,15 +3,17 @@
 #include <cmath>
 
 #include "kernels/attention/attention.h"
-#include "kernels/common/simd_math.h"
+#include "kernels/common/vec_math.h"
 
 /**
- * Attention over an instruction set's vocabulary V; one .cc file an instruction set instantiates it. A key's score and a row's
- * sums are computed in an order that depends on the key's number alone, not on how rows or keys were grouped into calls.
+ * Attention over an instruction set's vocabulary V; one .cc file an instruction set instantiates it. A key's score and
+ * a row's sums are computed in an order that depends on the key's number alone, not on how rows or keys were grouped
+ * into calls.
  */
-namespace pocketlora::simd {
+namespace pocketlora::vec {
 
-/** scores[j] = scale · (q · key j), four keys at a time; the last keys of an incomplete four are computed in the same way. */
+/** scores[j] = scale · (q · key j), four keys at a time; the last keys of an incomplete four are computed in the same
+ * way. */
 template <class V>
 void score_keys(const float* q, const float* keys, int64_t stride, int64_t count, int64_t dim, float scale,
                 float* scores) {
@@ -201,4 +203,4 @@ void attention_grad_rows(const AttentionGradRows& rows) {
   }
 }
 
-}  // namespace pocketlora::simd
+}  // namespace pocketlora::vec

@@ -1,10 +1,10 @@
 #pragma once
 
-#include "kernels/common/simd_math.h"
+#include "kernels/common/vec_math.h"
 #include "kernels/rms_norm/rms_norm.h"
 
 /** RMS norm over an instruction set's vocabulary V; one .cc file an instruction set instantiates it. */
-namespace pocketlora::simd {
+namespace pocketlora::vec {
 
 /** 1 / sqrt(mean(x²) + eps) in every lane. */
 template <class V>
@@ -49,4 +49,4 @@ void rms_norm_backward(const float* dy, const float* x, const float* weight, flo
   }
 }
 
-}  // namespace pocketlora::simd
+}  // namespace pocketlora::vec
