@@ -1,0 +1,1 @@
+"""The bundle: manifest, base.ptd, programs, tokenizer; writing, opening, verifying."""

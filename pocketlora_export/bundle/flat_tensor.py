@@ -1,0 +1,116 @@
+"""base.ptd as a stream: an ExecuTorch FlatTensor file written tensor by tensor.
+
+The header and the table of segments only need names, shapes and sizes, so they are written first, with ExecuTorch's own
+serializer; the bytes are then appended and hashed as they come. The result equals what FlatTensorSerializer writes from memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from executorch.exir._serialize._program import _insert_flatbuffer_header
+from executorch.exir._serialize.padding import aligned_size, pad_to
+from executorch.exir.scalar_type import ScalarType
+from executorch.exir.tensor_layout import TensorLayout
+from executorch.extension.flat_tensor.serialize.flat_tensor_schema import DataSegment, FlatTensor, NamedData
+from executorch.extension.flat_tensor.serialize.serialize import (
+    _FLAT_TENSOR_VERSION,
+    _FLATBUFFER_ALIGNMENT,
+    FlatTensorHeader,
+    _serialize_to_flatbuffer,
+)
+
+from pocketlora_export.bundle.files import HashingFile
+
+ALIGNMENT = 4096
+_SCALAR_TYPES = {"uint8": ScalarType.BYTE, "float32": ScalarType.FLOAT}
+_ITEM_BYTES = {"uint8": 1, "float32": 4}
+
+
+@dataclass(frozen=True)
+class TensorMeta:
+    """One tensor of the file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its data."""
+        return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
+
+
+def _segments(tensors: Sequence[TensorMeta]) -> list[DataSegment]:
+    segments: list[DataSegment] = []
+    end = 0
+    for tensor in tensors:
+        segments.append(DataSegment(offset=aligned_size(end, ALIGNMENT), size=tensor.nbytes))
+        end = segments[-1].offset + tensor.nbytes
+    return segments
+
+
+def _named(index: int, tensor: TensorMeta) -> NamedData:
+    dims = list(range(len(tensor.shape)))
+    layout = TensorLayout(_SCALAR_TYPES[tensor.dtype], list(tensor.shape), dims)
+    return NamedData(key=tensor.name, segment_index=index, tensor_layout=layout)
+
+
+def _head(tensors: Sequence[TensorMeta], segments: Sequence[DataSegment]) -> bytes:
+    """Everything before the first segment."""
+    table = FlatTensor(_FLAT_TENSOR_VERSION, list(segments), [_named(i, t) for i, t in enumerate(tensors)])
+    flatbuffer = bytes(_serialize_to_flatbuffer(table))
+    offset = aligned_size(FlatTensorHeader.EXPECTED_LENGTH, _FLATBUFFER_ALIGNMENT)
+    base = aligned_size(len(flatbuffer) + offset, ALIGNMENT)
+    header = FlatTensorHeader(
+        flatbuffer_offset=offset,
+        flatbuffer_size=len(flatbuffer),
+        segment_base_offset=base,
+        segment_data_size=segments[-1].offset + segments[-1].size,
+    )
+    data: bytes = _insert_flatbuffer_header(
+        flatbuffer_data=flatbuffer,
+        magic_regex=r"FT[0-9a-zA-Z][0-9a-zA-Z]",
+        header_data=pad_to(header.to_bytes(), offset),
+    )
+    padded: bytes = pad_to(data, base)
+    return padded
+
+
+def file_size(tensors: Sequence[TensorMeta]) -> int:
+    """Upper bound of the file's size, for a check of the free space."""
+    return sum(aligned_size(t.nbytes, ALIGNMENT) for t in tensors) + ALIGNMENT + 256 * len(tensors)
+
+
+def write_flat_tensor(path: Path, tensors: Sequence[TensorMeta], pieces: Iterable[tuple[str, memoryview]]) -> str:
+    """Write the file.
+
+    Args:
+        path: must not exist.
+        tensors: what the file will hold, in order.
+        pieces: (tensor name, bytes) in the same order, a tensor in as many pieces as its source likes.
+
+    Returns:
+        SHA-256 of the file, hex.
+
+    Raises:
+        ValueError: when the pieces do not add up to the tensors.
+    """
+    segments = _segments(tensors)
+    with HashingFile(path) as file:
+        file.write(_head(tensors, segments))
+        base, index, written = file.size, 0, 0
+        for name, piece in pieces:
+            if written == tensors[index].nbytes:
+                index, written = index + 1, 0
+            if name != tensors[index].name or written + len(piece) > tensors[index].nbytes:
+                raise ValueError(f"{name}: bytes beyond {tensors[index].name} ({written} of {tensors[index].nbytes})")
+            file.write(b"\x00" * (base + segments[index].offset + written - file.size))
+            file.write(piece)
+            written += len(piece)
+        if index != len(tensors) - 1 or written != tensors[index].nbytes:
+            raise ValueError(f"{tensors[index].name}: {written} of {tensors[index].nbytes} bytes, and nothing follows")
+        return file.sha256()

@@ -1,0 +1,153 @@
+"""The tokenizer of a bundle: files copied as they are, the chat template as a file, goldens for other implementations."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as FastTokenizer
+
+from pocketlora_export.bundle.manifest import Golden, Tokenizer
+from pocketlora_export.errors import PocketLoraError, Status
+
+TOKENIZER = "tokenizer.json"
+CHAT_TEMPLATE = "chat_template.jinja"
+_CONFIG = "tokenizer_config.json"
+_SENTENCEPIECE = "tokenizer.model"
+_COPIED = (_CONFIG, "special_tokens_map.json")
+
+GOLDEN_TEXTS = (
+    "",
+    "a",
+    "Hello, world!",
+    " leading and trailing spaces ",
+    "two  spaces, a\ttab, a\nnewline\r\nand more\n\n",
+    "   \t  \n",
+    "The quick brown fox jumps over the lazy dog 1234567890 times.",
+    "don't can't we'll I'm they've IT'S",
+    "Grüße aus Köln, déjà vu, naïve, Ærøskøbing, ŁÓDŹ",
+    "日本語のテキストと中文文本、한국어",
+    "Привет, мир! Γειά σου Κόσμε",
+    "مرحبا بالعالم שלום עולם",
+    "emoji 🙂 👩‍👩‍👧‍👦 🇩🇪 and combining e\u0301 n\u0303",
+    "def f(x):\n    return x ** 2  # comment\n",
+    "https://example.org/a_b?c=d&e=%20f#g",
+    "zero\u200bwidth, nbsp\u00a0, soft\u00adhyphen, ideographic\u3000space",
+    "𝕬𝖇𝖈 ① ½ ﬁ Ⅻ",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+)
+
+
+def load(path: Path) -> FastTokenizer:
+    """Read a tokenizer.json.
+
+    Raises:
+        PocketLoraError: INPUT_MALFORMED when it cannot be read.
+    """
+    try:
+        return FastTokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001  (the library raises bare Exception)
+        raise PocketLoraError(Status.INPUT_MALFORMED, f"{path}: not a tokenizer ({error})") from error
+
+
+def _convert_sentencepiece(folder: Path, target: Path) -> None:
+    """Write tokenizer.json for a model that only has a SentencePiece file."""
+    from transformers import AutoTokenizer
+
+    try:
+        AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer.save(str(target))
+    except (OSError, ValueError, AttributeError, ImportError) as error:
+        message = f"{folder / _SENTENCEPIECE}: no {TOKENIZER} beside it, and it could not be converted: {error}"
+        raise PocketLoraError(Status.INPUT_UNSUPPORTED, message) from error
+
+
+def _template(folder: Path) -> str | None:
+    """The chat template, from its own file or from tokenizer_config.json."""
+    path = folder / CHAT_TEMPLATE
+    if path.is_file():
+        return path.read_text("utf-8")
+    config = _read_json(folder / _CONFIG)
+    found = config.get("chat_template")
+    if isinstance(found, list):
+        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise PocketLoraError(Status.INPUT_MALFORMED, f"{path}: not JSON ({error})") from error
+    return value if isinstance(value, dict) else {}
+
+
+def special_texts(tokenizer: FastTokenizer) -> list[str]:
+    """Texts with the tokenizer's own special tokens in them."""
+    specials = [t.content for _, t in sorted(tokenizer.get_added_tokens_decoder().items()) if t.special][:4]
+    return [f"{token}before {token} and after{token}" for token in specials]
+
+
+def make_goldens(tokenizer: FastTokenizer) -> list[Golden]:
+    """Texts and their ids, encoded with special tokens as training rows are."""
+    texts = [*GOLDEN_TEXTS, *special_texts(tokenizer)]
+    return [Golden(text=text, ids=tokenizer.encode(text).ids) for text in texts]
+
+
+def check_goldens(tokenizer: FastTokenizer, goldens: list[Golden]) -> list[str]:
+    """Every golden that this tokenizer encodes differently."""
+    found = [(golden, tokenizer.encode(golden.text).ids) for golden in goldens]
+    return [f"golden {g.text!r}: expected ids {g.ids}, found {ids}" for g, ids in found if ids != g.ids]
+
+
+def _adds_bos(tokenizer: FastTokenizer, bos: int | None) -> bool:
+    ids = tokenizer.encode("a").ids
+    return bos is not None and bool(ids) and ids[0] == bos
+
+
+def _check_ids(tokenizer: FastTokenizer, vocab_size: int, path: Path) -> None:
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if largest >= vocab_size:
+        message = f"{path}: has token id {largest}, but the model's vocabulary ends at {vocab_size - 1}"
+        raise PocketLoraError(Status.INPUT_MISMATCH, message)
+
+
+def write_tokenizer(folder: Path, target: Path, vocab_size: int, bos: int | None) -> Tokenizer | None:
+    """Bring a model's tokenizer into a bundle.
+
+    Args:
+        folder: the model.
+        target: the bundle's folder.
+        vocab_size: rows of the embedding.
+        bos: the model's BOS token.
+
+    Returns:
+        The manifest's entry; None when the model has no tokenizer.
+
+    Raises:
+        PocketLoraError: INPUT_MALFORMED, INPUT_UNSUPPORTED, or INPUT_MISMATCH when it has ids that the model does not.
+    """
+    if (folder / TOKENIZER).is_file():
+        shutil.copyfile(folder / TOKENIZER, target / TOKENIZER)
+    elif (folder / _SENTENCEPIECE).is_file():
+        _convert_sentencepiece(folder, target / TOKENIZER)
+    else:
+        return None
+    files = [TOKENIZER] + [name for name in _COPIED if (folder / name).is_file()]
+    for name in files[1:]:
+        shutil.copyfile(folder / name, target / name)
+    template = _template(folder)
+    if template is not None:
+        (target / CHAT_TEMPLATE).write_text(template, "utf-8")
+    tokenizer = load(target / TOKENIZER)
+    _check_ids(tokenizer, vocab_size, folder / TOKENIZER)
+    return Tokenizer(
+        files=files,
+        chat_template=CHAT_TEMPLATE if template is not None else None,
+        add_bos=_adds_bos(tokenizer, bos),
+        goldens=make_goldens(tokenizer),
+    )

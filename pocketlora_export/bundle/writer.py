@@ -1,0 +1,46 @@
+"""The last step of making a bundle: every file hashed, then the manifest and its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pocketlora_export import __version__
+from pocketlora_export.bundle.files import hash_file
+from pocketlora_export.bundle.manifest import CHECKSUM, MANIFEST, File, Manifest
+
+_TOOLS = ("torch", "executorch", "torchao", "transformers")
+
+
+def generator() -> dict[str, str]:
+    """Versions of what made the bundle."""
+    return {"pocketlora": __version__} | {name: importlib.metadata.version(name) for name in _TOOLS}
+
+
+def now() -> str:
+    """The time as the manifest writes it, UTC to the second."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def list_files(folder: Path, known: dict[str, str]) -> list[File]:
+    """Every file of a folder with size and SHA-256.
+
+    Args:
+        folder: the bundle, still without manifest.
+        known: hashes taken while writing, by relative path.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return [
+        File(path=name, size=path.stat().st_size, sha256=known.get(name) or hash_file(path))
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write manifest.json and manifest.sha256."""
+    data = (manifest.model_dump_json(indent=1) + "\n").encode("utf-8")
+    (folder / MANIFEST).write_bytes(data)
+    (folder / CHECKSUM).write_text(f"{hashlib.sha256(data).hexdigest()}  {MANIFEST}\n", "utf-8")

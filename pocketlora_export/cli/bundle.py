@@ -1,0 +1,69 @@
+"""`bundle`: a Hugging Face model to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pocketlora_export.cli import console
+from pocketlora_export.cli.build_progress import bar
+
+EXAMPLES = """\b
+Examples:
+  pocketlora-export bundle -m models/pocket-llama-4m -o out/pocket
+  pocketlora-export bundle -m meta-llama/Llama-3.2-1B -o out/llama-1b --quant nf4 --train-seq-len 256
+  pocketlora-export bundle -m ./my-model -o out/my --recipe int4 --target-modules q_proj,v_proj --max-rank 8
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("-m", "--model", required=True, help="Folder with config.json and safetensors, or a hub id OWNER/NAME.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
+@click.option(
+    "--recipe", metavar="FILE_OR_NAME", help="YAML recipe, or a preset: default, nf4, int4. Options given here win."
+)
+@click.option("--quant", type=click.Choice(["nf4", "int4"]), help="4-bit scheme.  [default: nf4]")
+@click.option(
+    "--group-size", type=int, help="Weights per scale: 64 for nf4; 32, 64 or 128 for int4.  [default: 64, 32]"
+)
+@click.option("--max-seq-len", type=int, help="Longest context in generation.  [default: 512]")
+@click.option("--train-seq-len", type=int, help="Longest row in training.  [default: 256]")
+@click.option("--max-rank", type=int, help="Largest LoRA rank, all active adapters together.  [default: 16]")
+@click.option("--target-modules", metavar="NAME,…", help="Linear layers that can carry an adapter.  [default: all]")
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Threads that quantize.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@console.json_option("Print the result as one JSON object on stdout.")
+def command(
+    model: str, output: Path, recipe: str | None, threads: int, force: bool, as_json: bool, **options: Any
+) -> None:
+    """Turn a Hugging Face model into a bundle: 4-bit base, programs, manifest, tokenizer."""
+    from pocketlora_export.recipes.recipe import load_recipe
+
+    chosen = load_recipe(recipe, recipe_options(options))
+    # PyTorch is imported from here on: a wrong option is reported at once.
+    from pocketlora_export.recipes.build import build_bundle
+
+    with bar() as progress:
+        built = build_bundle(model, output, chosen, force, threads, progress)
+    for warning in built.warnings:
+        console.warn(warning)
+    size = sum(entry.size for entry in built.manifest.files)
+    if as_json:
+        sha256 = built.manifest.base_sha256
+        console.print_json({"path": str(output), "bytes": size, "base_sha256": sha256, "seconds": built.seconds})
+    else:
+        spent = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in built.seconds.items())
+        console.note(f"{output}: {size / 1e6:.1f} MB ({spent})")
+
+
+def recipe_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, nested as in a recipe."""
+    given = {key: value for key, value in options.items() if value is not None}
+    quant = {"quant": "scheme", "group_size": "group_size"}
+    nested = {quant[key]: value for key, value in given.items() if key in quant}
+    rest = {key: value for key, value in given.items() if key not in quant}
+    if "target_modules" in rest:
+        rest["target_modules"] = [name.strip() for name in rest["target_modules"].split(",") if name.strip()]
+    return rest | ({"quant": nested} if nested else {})

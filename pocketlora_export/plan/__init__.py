@@ -1,0 +1,1 @@
+"""Memory estimates before anything runs."""

@@ -1,0 +1,1 @@
+"""From a Hugging Face checkpoint to 4-bit tiles, tensor by tensor."""

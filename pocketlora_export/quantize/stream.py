@@ -1,0 +1,118 @@
+"""The whole model through the quantizer in bounded memory: pieces of rows, computed in parallel, delivered in order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pocketlora_export.errors import PocketLoraError, Status, raise_all
+from pocketlora_export.q4 import TILE_ROWS, Q4Spec
+from pocketlora_export.quantize.checkpoint import TensorEntry
+from pocketlora_export.quantize.matrix import quantize_packed
+from pocketlora_export.quantize.stored import StoredTensor
+
+PIECE_ELEMENTS = 1 << 21
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    tensor: StoredTensor
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class _Result:
+    data: Tensor
+    not_finite: int
+    problem: str | None
+
+
+def _pieces(tensors: Iterable[StoredTensor]) -> Iterator[_Piece]:
+    for tensor in tensors:
+        rows = tensor.source_shape[0]
+        per_row = max(1, tensor.elements // max(1, rows))
+        step = max(1, PIECE_ELEMENTS // per_row // TILE_ROWS) * TILE_ROWS
+        for begin in range(0, rows, step):
+            yield _Piece(tensor, begin, min(rows, begin + step))
+
+
+def _count_not_finite(values: Tensor) -> int:
+    # The sum is not finite whenever an element is not, and it is an order of magnitude cheaper.
+    if bool(torch.isfinite(values.sum())):
+        return 0
+    return int(values.numel() - torch.isfinite(values).sum())
+
+
+def _convert(piece: _Piece, entry: TensorEntry) -> _Result:
+    values = entry.read_rows(piece.begin, piece.end)
+    bad = _count_not_finite(values)
+    spec = piece.tensor.q4
+    if bad or spec is None:
+        return _Result(values, bad, None)
+    part = Q4Spec(piece.end - piece.begin, spec.cols, spec.scheme, spec.group_size)
+    try:
+        return _Result(quantize_packed(values, part, piece.tensor.name), 0, None)
+    except PocketLoraError as error:
+        return _Result(values, 0, str(error))
+
+
+@contextlib.contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Workers that use one core each; on the way out (Ctrl-C included) work that has not begun is dropped."""
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def _in_order(pool: ThreadPoolExecutor, pieces: Iterable[_Piece], entries: Mapping[str, TensorEntry],
+              window: int) -> Iterator[tuple[_Piece, _Result]]:  # fmt: skip
+    pending: deque[tuple[_Piece, Future[_Result]]] = deque()
+    for piece in pieces:
+        pending.append((piece, pool.submit(_convert, piece, entries[piece.tensor.name])))
+        if len(pending) >= window:
+            done, future = pending.popleft()
+            yield done, future.result()
+    while pending:
+        done, future = pending.popleft()
+        yield done, future.result()
+
+
+def stream_tensors(
+    tensors: Sequence[StoredTensor],
+    entries: Mapping[str, TensorEntry],
+    threads: int = 2,
+    advance: Advance | None = None,
+) -> Iterator[tuple[str, memoryview]]:
+    """Bytes of every stored tensor, in order and in pieces: (tensor name, bytes).
+
+    At most `threads + 2` pieces of about two million weights are alive. `advance` is called with the number of weights of each piece.
+
+    Raises:
+        PocketLoraError: INPUT_MALFORMED at the end, listing every tensor that holds NaN or Inf or needs a scale beyond fp16;
+            nothing is delivered after the first such piece.
+    """
+    not_finite: Counter[str] = Counter()
+    problems: list[str] = []
+    with _pool(threads) as pool:
+        for piece, result in _in_order(pool, _pieces(tensors), entries, threads + 2):
+            not_finite[piece.tensor.name] += result.not_finite
+            problems += [result.problem] if result.problem else []
+            if not problems and not not_finite.total():
+                yield piece.tensor.name, memoryview(result.data.contiguous().view(torch.uint8).view(-1).numpy())
+            if advance is not None:
+                advance(piece.end * piece.tensor.elements // piece.tensor.source_shape[0]
+                        - piece.begin * piece.tensor.elements // piece.tensor.source_shape[0])  # fmt: skip
+    values = [f"{name}: {count} values are NaN or Inf" for name, count in not_finite.items() if count]
+    raise_all(Status.INPUT_MALFORMED, "the weights cannot be quantized:", values + list(dict.fromkeys(problems)))

@@ -1,0 +1,1 @@
+"""What to lower how: recipes from YAML, and the build that follows them."""

@@ -1,0 +1,197 @@
+"""From a model to a bundle: source -> quantize -> base.ptd -> lower -> manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocketlora_export.bundle.card import model_card
+from pocketlora_export.bundle.files import new_folder, require_space
+from pocketlora_export.bundle.flat_tensor import TensorMeta, file_size, write_flat_tensor
+from pocketlora_export.bundle.manifest import BASE, MANIFEST, Manifest, Tokenizer
+from pocketlora_export.bundle.tokenizer import write_tokenizer
+from pocketlora_export.bundle.writer import generator, list_files, now, write_manifest
+from pocketlora_export.errors import PocketLoraError, Status, raise_all
+from pocketlora_export.families.base import Family, LoraSite, ModelFacts, Quantization
+from pocketlora_export.families.registry import get_family
+from pocketlora_export.graphs.stage import Limits
+from pocketlora_export.lower.model import lower_model, progress_steps
+from pocketlora_export.lower.spec import ProgramSpec
+from pocketlora_export.quantize.source import Source, check_tensors, open_source
+from pocketlora_export.quantize.stored import StoredTensor
+from pocketlora_export.quantize.stream import stream_tensors
+from pocketlora_export.recipes import describe
+from pocketlora_export.recipes.progress import Progress, Silent
+from pocketlora_export.recipes.recipe import Recipe, choose_targets
+
+_CONFIG_FILES = ("config.json", "generation_config.json")
+# What the programs, the tokenizer and the manifest take beside base.ptd.
+_OTHER_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that is decided before the first byte is written."""
+
+    source: Source
+    family: Family
+    facts: ModelFacts
+    recipe: Recipe
+    quantization: Quantization
+    limits: Limits
+    targets: tuple[str, ...]
+    sites: tuple[LoraSite, ...]
+    tensors: tuple[StoredTensor, ...]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished bundle. `seconds` by phase; `warnings` are for the user."""
+
+    path: Path
+    manifest: Manifest
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+def prepare(model: str, recipe: Recipe) -> Job:
+    """Open and check a model against a recipe; nothing is computed or written.
+
+    Raises:
+        PocketLoraError: whatever is wrong with the model folder, its config, its tensors or the recipe.
+    """
+    source = open_source(model)
+    family = get_family(source.config)
+    facts = _with_generation_eos(family.facts(source.config, source.name), source.folder)
+    targets = choose_targets(recipe, family.modules(facts))
+    _check_lengths(recipe, facts)
+    quantization = describe.quantization_of(recipe, facts.tie_word_embeddings)
+    tensors = describe.stored_tensors(family.weights(facts), quantization)
+    check_tensors(source, tensors)
+    sites = family.sites(facts, targets)
+    limits = describe.limits_of(recipe)
+    return Job(source, family, facts, recipe, quantization, limits, targets, tuple(sites), tuple(tensors))
+
+
+def _with_generation_eos(facts: ModelFacts, folder: Path) -> ModelFacts:
+    """Chat models name further end tokens in generation_config.json."""
+    path = folder / "generation_config.json"
+    try:
+        found = json.loads(path.read_text("utf-8")).get("eos_token_id") if path.is_file() else None
+    except (ValueError, AttributeError) as error:
+        raise PocketLoraError(Status.INPUT_MALFORMED, f"{path}: not a JSON object ({error})") from error
+    extra = found if isinstance(found, list) else [found] if isinstance(found, int) else []
+    return dataclasses.replace(facts, eos_token_ids=tuple(dict.fromkeys([*facts.eos_token_ids, *extra])))
+
+
+def _check_lengths(recipe: Recipe, facts: ModelFacts) -> None:
+    longest = facts.max_position_embeddings
+    lengths = {"max_seq_len": recipe.max_seq_len, "train_seq_len": recipe.train_seq_len}
+    problems = [
+        f"{key}: {n} is beyond the model's max_position_embeddings {longest}"
+        for key, n in lengths.items()
+        if n > longest
+    ]
+    raise_all(Status.SEQUENCE_TOO_LONG, "the recipe does not fit the model:", problems)
+
+
+def _write_base(job: Job, folder: Path, threads: int, progress: Progress) -> str:
+    metas = [TensorMeta(t.name, t.dtype, t.shape) for t in job.tensors]
+    require_space(folder, file_size(metas) + _OTHER_BYTES)
+    progress.begin(f"quantizing to {job.quantization.linear.scheme}", sum(t.elements for t in job.tensors))
+    pieces = stream_tensors(job.tensors, job.source.tensors, threads, progress.advance)
+    with contextlib.closing(pieces):
+        return write_flat_tensor(folder / BASE, metas, pieces)
+
+
+def _lower(job: Job, folder: Path, progress: Progress) -> list[ProgramSpec]:
+    decoder = job.family.decoder(job.facts, job.quantization, job.targets)
+    progress.begin("lowering", progress_steps(decoder))
+    return lower_model(
+        decoder, list(job.sites), job.limits, job.recipe.backend, folder, lambda step: progress.advance(1, step)
+    )
+
+
+def _write_texts(job: Job, folder: Path) -> tuple[Tokenizer, list[str]]:
+    """Tokenizer, configs and card; the manifest's tokenizer entry and what the user should know."""
+    facts = job.facts
+    found = write_tokenizer(job.source.folder, folder, facts.vocab_size, facts.bos_token_id)
+    for name in _CONFIG_FILES:
+        if (job.source.folder / name).is_file():
+            shutil.copyfile(job.source.folder / name, folder / name)
+    if found is not None:
+        return found, []
+    warning = f"{job.source.folder} has no tokenizer: the bundle takes token ids only"
+    return Tokenizer(files=[], chat_template=None, add_bos=False, goldens=[]), [warning]
+
+
+def _manifest(job: Job, folder: Path, programs: list[ProgramSpec], tokenizer: Tokenizer, base_sha256: str) -> Manifest:
+    model = describe.model_entry(job.facts, job.source.dtype, job.tensors)
+    quantization, limits = describe.quantization_entry(job.quantization), describe.limits_entry(job.limits)
+    card = model_card(model, quantization, limits, list(job.targets))
+    (folder / "README.md").write_text(card, "utf-8")
+    return Manifest(
+        created=now(),
+        generator=generator(),
+        model=model,
+        quantization=quantization,
+        limits=limits,
+        adapter=describe.adapter_entry(job.sites, job.targets, job.recipe.max_rank),
+        base=describe.base_entry(job.tensors),
+        programs=describe.program_entries(programs),
+        stages=describe.stage_entries(programs),
+        memory=describe.memory_entry(job.facts, job.sites, job.limits, programs),
+        tokenizer=tokenizer,
+        files=list_files(folder, {BASE: base_sha256}),
+    )
+
+
+class _Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time one phase."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def build_bundle(
+    model: str, output: Path, recipe: Recipe, force: bool = False, threads: int = 2, progress: Progress | None = None
+) -> Built:
+    """Make a bundle. It appears under `output` complete, or not at all.
+
+    Args:
+        model: folder or hub id.
+        output: the bundle's folder.
+        recipe: what to make.
+        force: replace an older bundle.
+        threads: threads that quantize.
+        progress: listener.
+
+    Raises:
+        PocketLoraError: every failure that a user can cause.
+    """
+    progress, clock = progress or Silent(), _Clock()
+    with clock.phase("check"):
+        job = prepare(model, recipe)
+    with new_folder(output, MANIFEST, force) as folder:
+        tokenizer, warnings = _write_texts(job, folder)
+        with clock.phase("quantize"):
+            base_sha256 = _write_base(job, folder, threads, progress)
+        with clock.phase("lower"):
+            programs = _lower(job, folder, progress)
+        with clock.phase("finish"):
+            manifest = _manifest(job, folder, programs, tokenizer, base_sha256)
+            write_manifest(folder, manifest)
+    return Built(output, manifest, clock.seconds, tuple(warnings))

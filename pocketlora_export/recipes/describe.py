@@ -1,0 +1,162 @@
+"""From the families' and the lowering's own descriptions to the manifest's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from pocketlora_export.bundle import manifest as m
+from pocketlora_export.families.base import LoraSite, ModelFacts, Quantization, QuantScheme, WeightSpec
+from pocketlora_export.graphs.stage import Limits
+from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec
+from pocketlora_export.plan.memory import Bounds, Shape, estimate
+from pocketlora_export.quantize.stored import StoredTensor
+from pocketlora_export.recipes.recipe import Recipe
+
+
+def quantization_of(recipe: Recipe, tied: bool) -> Quantization:
+    """The families' view of a recipe's `quant`."""
+    linear = QuantScheme(recipe.quant.scheme, recipe.quant.group)
+    ends = [
+        linear if q is None else QuantScheme(q.scheme, q.group) for q in (recipe.quant.embedding, recipe.quant.head)
+    ]
+    return Quantization(linear, ends[0], ends[0] if tied else ends[1])
+
+
+def limits_of(recipe: Recipe) -> Limits:
+    """The lowering's view of a recipe's bounds."""
+    return Limits(
+        max_seq_len=recipe.max_seq_len,
+        train_t_max=recipe.train_seq_len,
+        prefill_t_max=recipe.prefill_t_max,
+        max_rank=recipe.max_rank,
+        max_segments=recipe.max_segments,
+    )
+
+
+def stored_tensors(weights: Sequence[WeightSpec], quantization: Quantization) -> list[StoredTensor]:
+    """What base.ptd will hold, in the family's order."""
+    return [StoredTensor(w.name, w.shape, quantization.spec(w) if w.quantized else None) for w in weights]
+
+
+def model_entry(facts: ModelFacts, source_dtype: str, weights: Sequence[StoredTensor]) -> m.Model:
+    """`model`."""
+    values = dataclasses.asdict(facts) | {"eos_token_ids": list(facts.eos_token_ids)}
+    return m.Model(source_dtype=source_dtype, num_parameters=sum(w.elements for w in weights), **values)
+
+
+def quantization_entry(quantization: Quantization) -> m.Quantization:
+    """`quantization`."""
+
+    def role(scheme: QuantScheme) -> m.RoleQuantization:
+        return m.RoleQuantization(scheme=scheme.scheme, group_size=scheme.group_size)
+
+    linear = quantization.linear
+    return m.Quantization(
+        scheme=linear.scheme,
+        group_size=linear.group_size,
+        embedding=role(quantization.embedding),
+        head=role(quantization.head),
+    )
+
+
+def limits_entry(limits: Limits) -> m.Limits:
+    """`limits`."""
+    return m.Limits(
+        max_seq_len=limits.max_seq_len,
+        train_t_min=limits.t_min,
+        train_t_max=limits.train_t_max,
+        prefill_t_min=limits.t_min,
+        prefill_t_max=limits.prefill_t_max,
+        max_rank=limits.max_rank,
+        max_segments=limits.max_segments,
+    )
+
+
+def adapter_entry(sites: Sequence[LoraSite], targets: Sequence[str], max_rank: int) -> m.Adapter:
+    """`adapter`."""
+    entries = [m.Site(**dataclasses.asdict(site)) for site in sites]
+    return m.Adapter(target_modules=list(targets), max_rank=max_rank, sites=entries)
+
+
+def base_entry(tensors: Sequence[StoredTensor]) -> m.Base:
+    """`base`."""
+    return m.Base(tensors=[_tensor(t) for t in tensors])
+
+
+def _tensor(tensor: StoredTensor) -> m.Q4Tensor | m.DenseTensor:
+    if tensor.q4 is None:
+        return m.DenseTensor(name=tensor.name, shape=list(tensor.shape), nbytes=tensor.nbytes)
+    q4 = tensor.q4
+    return m.Q4Tensor(
+        name=tensor.name,
+        shape=list(tensor.shape),
+        nbytes=tensor.nbytes,
+        rows=q4.rows,
+        cols=q4.cols,
+        scheme=q4.scheme,
+        group_size=q4.group_size,
+    )
+
+
+def _port(port: PortSpec) -> dict[str, Any]:
+    return {"name": port.name, "dtype": port.dtype, "shape": list(port.shape), "source": port.source}
+
+
+def _method(method: MethodSpec) -> m.Method:
+    return m.Method(
+        name=method.name,
+        t_min=method.t_min,
+        t_max=method.t_max,
+        arena_bytes=method.arena_bytes,
+        inputs=[m.Input.model_validate(_port(p)) for p in method.inputs],
+        outputs=[m.Output.model_validate(_port(p)) for p in method.outputs],
+    )
+
+
+def program_entries(programs: Sequence[ProgramSpec]) -> list[m.Program]:
+    """`programs`."""
+    return [
+        m.Program(backend=p.backend, kind=p.kind, file=p.file, methods=[_method(method) for method in p.methods])
+        for p in programs
+    ]
+
+
+def _end(end: EndBinding) -> m.End:
+    return m.End(method=end.method, weights=end.weights)
+
+
+def _block(block: BlockBinding) -> m.BlockStages:
+    return m.BlockStages(layer=block.layer, methods=block.methods, weights=block.weights, sites=block.sites)
+
+
+def stage_entries(programs: Sequence[ProgramSpec]) -> list[m.Stages]:
+    """`stages`."""
+    return [
+        m.Stages(
+            backend=p.backend,
+            kind=p.kind,
+            embed=_end(p.stages.embed),
+            blocks=[_block(b) for b in p.stages.blocks],
+            head=_end(p.stages.head),
+        )
+        for p in programs
+    ]
+
+
+def memory_entry(
+    facts: ModelFacts, sites: Sequence[LoraSite], limits: Limits, programs: Sequence[ProgramSpec]
+) -> m.Memory:
+    """`memory`."""
+    shape = Shape(
+        hidden_size=facts.hidden_size,
+        num_layers=facts.num_layers,
+        kv_width=facts.num_kv_heads * facts.head_dim,
+        head_dim=facts.head_dim,
+        vocab_size=facts.vocab_size,
+        sites=tuple((s.in_features, s.out_features) for s in sites),
+    )
+    bounds = Bounds(limits.train_t_max, limits.prefill_t_max, limits.max_seq_len, limits.max_rank)
+    arenas = {p.kind: [method.arena_bytes for method in p.methods] for p in programs}
+    return m.Memory(**estimate(shape, bounds, arenas))
