@@ -1,0 +1,87 @@
+"""What every benchmark shares: the machine, child processes with their peak memory, JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions that a result belongs to."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    packages = ("torch", "executorch", "torchao", "transformers", "peft")
+    return {
+        "build_commit": commit.stdout.strip(),
+        "cpu_info": _cpu_name(),
+        "cores": os.cpu_count(),
+        "test_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+@dataclass(frozen=True)
+class Child:
+    """A finished process: its output, wall time in seconds and peak resident memory in bytes."""
+
+    stdout: str
+    seconds: float
+    peak_rss: int
+
+
+def run_child(*arguments: object) -> Child:
+    """Run Python with these arguments in a process of its own; its failure is this process's failure."""
+    command = [sys.executable, *map(str, arguments)]
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        # wait4 instead of wait: only it tells the peak of this one child.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
+    return Child(output, time.perf_counter() - start, usage.ru_maxrss * 1024)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table; the columns are the keys of the first row."""
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([str(row.get(c, "")) for c in columns] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def write(directory: Path, name: str, title: str, rows: Sequence[Row]) -> None:
+    """Write `<name>.json` and `<name>.md`, and print the table."""
+    directory.mkdir(parents=True, exist_ok=True)
+    facts = environment()
+    (directory / f"{name}.json").write_text(json.dumps({"environment": facts, "rows": list(rows)}, indent=2) + "\n")
+    where = f"{facts['cpu_info']}, {facts['cores']} cores, {facts['test_time']}, commit {facts['build_commit']}"
+    text = f"# {title}\n\n{where}\n\n{markdown(rows)}"
+    (directory / f"{name}.md").write_text(text)
+    sys.stdout.write(text)
+
+
+def megabytes(count: float) -> str:
+    """Bytes as MB (10^6) with one decimal."""
+    return f"{count / 1e6:.1f}"
