@@ -1,0 +1,1 @@
+"""Builds the small language model that the offline demo uses."""
