@@ -47,6 +47,8 @@ class TextCoder:
     @classmethod
     def from_bundle(cls, bundle: Path, manifest: dict[str, Any]) -> TextCoder:
         """The coder of a bundle, from its tokenizer files and its (already checked) manifest."""
+        if manifest.get("tokenizer") is None:
+            raise PocketLoraError(Status.INPUT_UNSUPPORTED, f"bundle {bundle} has no tokenizer, so it takes no text")
         path = bundle / "tokenizer.json"
         try:
             tokenizer = Tokenizer.from_file(str(path))

@@ -1,0 +1,165 @@
+"""Text and conversations to tokens and labels, with transformers as the oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from pocketlora_export.data.chat import ChatTemplate
+from pocketlora_export.data.coder import IGNORED, TextCoder
+from pocketlora_export.data.dataset import RowOptions, load_dataset
+from pocketlora_export.errors import PocketLoraError, Status
+from tests.support.models import byte_tokenizer
+
+BOS, EOS = 1, 2
+# The assistant's tokens are marked in the way of transformers, which returns them as a mask.
+PLAIN = (
+    "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}{% generation %}"
+    "{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+HEADERS = (
+    "{%- for m in messages %}\n    {{- '<|' + m['role'] + '|>\n' }}\n    {%- if m['role'] == 'assistant' %}\n"
+    "        {%- generation %}{{- m['content'] | trim + eos_token + '\n' }}{%- endgeneration %}\n    {%- else %}\n"
+    "        {{- m['content'] | trim + eos_token + '\n' }}\n    {%- endif %}\n{%- endfor %}\n"
+    "{%- if add_generation_prompt %}\n    {{- '<|assistant|>\n' }}\n{%- endif %}"
+)
+USER = {"role": "user", "content": "Hé, you?"}
+ANSWER = {"role": "assistant", "content": "Ünïted. "}
+CONVERSATIONS = [
+    [USER, ANSWER],
+    [{"role": "system", "content": "Be brief."}, USER, ANSWER, USER, {"role": "assistant", "content": "No."}],
+    [USER, ANSWER, USER],
+]
+
+
+def coder(template: str | None = None, eos: tuple[int, ...] = (EOS,)) -> TextCoder:
+    compiled = None if template is None else ChatTemplate(template, {"bos_token": "<s>", "eos_token": "</s>"})
+    return TextCoder(fresh_tokenizer(), eos, compiled, Path("a-bundle"))
+
+
+def fresh_tokenizer() -> Tokenizer:
+    return Tokenizer.from_str(byte_tokenizer().backend_tokenizer.to_str())
+
+
+def oracle(template: str) -> PreTrainedTokenizerFast:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_text_gets_bos_from_the_tokenizer_and_eos_once() -> None:
+    expected = [BOS, *byte_tokenizer()("Héllo", add_special_tokens=False)["input_ids"], EOS]
+    for text in ("Héllo", "Héllo</s>"):
+        encoded = coder().encode_text(text)
+        assert encoded.tokens.tolist() == expected
+        assert encoded.labels.tolist() == expected
+
+
+def test_text_without_an_eos_token_gets_none() -> None:
+    assert coder(eos=()).encode_text("ab").tokens.tolist() == byte_tokenizer()("ab")["input_ids"]
+
+
+def test_a_tokenizer_that_truncates_and_pads_does_not() -> None:
+    tokenizer = fresh_tokenizer()
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=50)
+    assert len(TextCoder(tokenizer, (EOS,), None, Path("b")).encode_text("abcdef").tokens) == 8
+
+
+@pytest.mark.parametrize("template", [PLAIN, HEADERS])
+@pytest.mark.parametrize("messages", CONVERSATIONS)
+def test_messages_equal_transformers_in_tokens_and_assistant_mask(
+    template: str, messages: list[dict[str, str]]
+) -> None:
+    expected: Any = oracle(template).apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    encoded = coder(template).encode_messages(messages)
+    assert encoded.tokens.tolist() == expected["input_ids"]
+    mask = np.array(expected["assistant_masks"], dtype=bool)
+    assert mask.any()
+    assert encoded.labels.tolist() == np.where(mask, encoded.tokens, IGNORED).tolist()
+
+
+def test_train_on_prompt_labels_everything() -> None:
+    encoded = coder(PLAIN).encode_messages(CONVERSATIONS[1], train_on_prompt=True)
+    assert encoded.labels.tolist() == encoded.tokens.tolist()
+
+
+@pytest.mark.parametrize("template", [PLAIN, HEADERS])
+def test_chat_prompts_equal_transformers(template: str) -> None:
+    expected: Any = oracle(template).apply_chat_template([USER], tokenize=True, add_generation_prompt=True)
+    ids = expected["input_ids"] if not isinstance(expected, list) else expected
+    assert coder(template).encode_chat_prompt([USER]) == ids
+
+
+def test_templates_see_the_names_of_transformers() -> None:
+    template = (
+        "{{ {'a': '<é>'} | tojson }}{{ strftime_now('%Y') | length }}{% for i in [1, 2] %}{% break %}{% endfor %}"
+    )
+    assert ChatTemplate(template, {}).render([USER]) == '{"a": "<é>"}4'
+
+
+def test_templates_are_kept_in_a_sandbox() -> None:
+    for attack in ("{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}"):
+        with pytest.raises(ValueError, match="chat template refused"):
+            ChatTemplate(attack + "{{ raise_exception('not reached') }}", {}).render([USER])
+
+
+def test_a_template_that_rewrites_history_is_refused() -> None:
+    # The last answer is rendered in another way than the ones before it.
+    rewriting = "{% for m in messages %}{{ m.content if loop.last else m.content | upper }}{% endfor %}"
+    with pytest.raises(ValueError, match=r"messages\[1\] as a continuation"):
+        coder(rewriting).encode_messages(CONVERSATIONS[2])
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_a_dataset_names_every_row_that_cannot_be_used(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl",
+        '{"text": "fine"}',
+        '{"text": "this one is far too long"}',
+        "broken",
+        '{"messages": [{"role": "user", "content": "?"}]}',
+    )
+    with pytest.raises(PocketLoraError) as caught:
+        load_dataset(path, coder(PLAIN), RowOptions(max_tokens=12))
+    text = str(caught.value)
+    assert caught.value.status == Status.INPUT_MALFORMED
+    assert f"{path}:2: the row has 26 tokens, the bundle was exported for at most 12" in text
+    assert f"{path}:3: not JSON" in text
+    assert f"{path}:4: no token to learn from" in text
+    assert f"{path}:1" not in text
+
+
+def test_a_row_that_is_too_long_has_a_status_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", '{"text": "this one is far too long"}')
+    with pytest.raises(PocketLoraError, match=f"{path}:1: ") as caught:
+        load_dataset(path, coder(), RowOptions(max_tokens=12))
+    assert caught.value.status == Status.SEQUENCE_TOO_LONG
+    dataset = load_dataset(path, coder(), RowOptions(max_tokens=12, truncate=True))
+    assert dataset.truncated == 1
+    assert dataset.rows[0].tokens.tolist() == coder().encode_text("this one is far too long").tokens[:12].tolist()
+
+
+def test_a_row_of_one_token_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", '{"text": ""}')
+    with pytest.raises(PocketLoraError, match="expected at least 2 tokens, found 1"):
+        load_dataset(path, coder(eos=()), RowOptions(max_tokens=12))
+
+
+def test_messages_need_a_template(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", '{"messages": [{"role": "user", "content": "?"}]}')
+    with pytest.raises(PocketLoraError, match="a-bundle has no chat template") as caught:
+        load_dataset(path, coder(), RowOptions(max_tokens=12))
+    assert caught.value.status == Status.INPUT_UNSUPPORTED
