@@ -92,7 +92,7 @@ def _write_weights(bundle: Bundle, target: Path, dtype: str, progress: Progress)
         for tensor in tensors:
             for piece in read_tensor(path, tensor, entries[tensor.name]):
                 values = piece.to(_DTYPES[dtype][0]).contiguous()
-                file.write(memoryview(values.view(torch.uint8).view(-1).numpy()))
+                file.write(values.view(torch.uint8).view(-1).numpy().data)
                 done += piece.numel()
                 progress("dequantizing", done, total)
 
@@ -125,7 +125,8 @@ def dequantize_bundle(
         progress: called with (what, done, total).
 
     Raises:
-        PocketLoraError: what open_bundle raises, BUNDLE_MISSING_FILE without config.json, INVALID_ARGUMENT, DISK_FULL, IO_WRITE.
+        PocketLoraError: what open_bundle raises; BUNDLE_MISSING_FILE without config.json; INVALID_ARGUMENT, DISK_FULL
+            or IO_WRITE for the output.
     """
     bundle = open_bundle(path)
     if bundle.manifest.file(CONFIG) is None:

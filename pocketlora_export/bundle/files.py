@@ -9,8 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from pocketlora_export.errors import PocketLoraError, Status, status_of_os_error
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CHUNK = 1 << 22
 Advance = Callable[[int], None]
@@ -54,7 +58,7 @@ class HashingFile:
         """Hex digest of everything written."""
         return self._digest.hexdigest()
 
-    def __enter__(self) -> HashingFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -107,8 +111,8 @@ def new_folder(target: Path, marker: str, force: bool = False) -> Iterator[Path]
 
     Args:
         target: final name.
-        marker: a file by which an older folder of the same kind is known; only such a folder is replaced, and only with `force`.
-        force: replace.
+        marker: a file by which an older folder of the same kind is known; only such a folder is ever replaced.
+        force: replace it.
 
     Yields:
         An empty folder beside `target` to write into.

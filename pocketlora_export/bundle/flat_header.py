@@ -35,7 +35,7 @@ class StoredEntry:
 
 
 class _Node:
-    """A flatbuffer table whose fields are read by number; every offset stays inside the buffer or struct.error is raised."""
+    """A flatbuffer table whose fields are read by number; struct.error when an offset leaves the buffer."""
 
     def __init__(self, buffer: bytes, position: int) -> None:
         self._table = Table(buffer, position)
@@ -115,5 +115,5 @@ def read_flat_header(path: Path) -> list[StoredEntry]:
         return [_entry(node, segments, base) for node in root.children(2)]
     except FlatTensorError:
         raise
-    except Exception as error:  # noqa: BLE001  (a damaged flatbuffer fails in many ways inside the library)
+    except Exception as error:
         raise FlatTensorError(f"damaged table ({type(error).__name__})") from error

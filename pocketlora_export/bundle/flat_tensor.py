@@ -1,7 +1,7 @@
 """base.ptd as a stream: an ExecuTorch FlatTensor file written tensor by tensor.
 
 The header and the table of segments only need names, shapes and sizes, so they are written first, with ExecuTorch's own
-serializer; the bytes are then appended and hashed as they come. The result equals what FlatTensorSerializer writes from memory.
+serializer; the bytes are then appended and hashed as they come. The result is what FlatTensorSerializer writes.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def _head(tensors: Sequence[TensorMeta], segments: Sequence[DataSegment]) -> byt
 
 def file_size(tensors: Sequence[TensorMeta]) -> int:
     """Upper bound of the file's size, for a check of the free space."""
-    return sum(aligned_size(t.nbytes, ALIGNMENT) for t in tensors) + ALIGNMENT + 256 * len(tensors)
+    data: int = sum(aligned_size(t.nbytes, ALIGNMENT) for t in tensors)
+    return data + ALIGNMENT + 256 * len(tensors)
 
 
 def write_flat_tensor(path: Path, tensors: Sequence[TensorMeta], pieces: Iterable[tuple[str, memoryview]]) -> str:

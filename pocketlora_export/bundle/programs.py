@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def read_methods(path: Path) -> dict[str, tuple[list[Port | None], list[Port | N
     """
     try:
         program = deserialize_pte_binary(path.read_bytes()).program
-    except Exception as error:  # noqa: BLE001  (flatc and the deserializer fail in many ways on damaged files)
+    except Exception as error:
         raise ValueError(f"not an ExecuTorch program ({type(error).__name__}: {str(error).splitlines()[0]})") from error
     return {
         plan.name: ([_port(plan.values[i]) for i in plan.inputs], [_port(plan.values[i]) for i in plan.outputs])
@@ -67,7 +68,7 @@ def _shape_fits(port: Port, shape: list[int | str], method: Method, limits: Limi
 
 
 def _compare(
-    where: str, ports: list[Port | None], specs: list[Input] | list[Output], method: Method, limits: Limits
+    where: str, ports: list[Port | None], specs: Sequence[Input | Output], method: Method, limits: Limits
 ) -> list[str]:
     if len(ports) != len(specs):
         return [f"{where}: the manifest lists {len(specs)}, the program has {len(ports)}"]

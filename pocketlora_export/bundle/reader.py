@@ -1,4 +1,4 @@
-"""Opening a bundle on the host without PyTorch: everything docs/manifest.md lists under "Opening", except the programs' own ports."""
+"""Opening a bundle without PyTorch: what docs/manifest.md lists under "Opening" but the programs' ports."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def open_bundle(path: Path | str) -> Bundle:
     """Open a bundle: manifest, presence and size of every file, SHA-256 of all but base.ptd, header of base.ptd.
 
     Raises:
-        PocketLoraError: BUNDLE_MISSING_FILE, BUNDLE_VERSION, BUNDLE_CORRUPT or BUNDLE_MISMATCH, each with every problem of its kind.
+        PocketLoraError: BUNDLE_MISSING_FILE, BUNDLE_VERSION, BUNDLE_CORRUPT or BUNDLE_MISMATCH, with every problem.
     """
     bundle = read_manifest(Path(path))
     if bundle.manifest.file(bundle.manifest.base.file) is None:

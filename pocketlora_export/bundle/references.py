@@ -38,7 +38,7 @@ def _adapter_problems(where: str, method: Method, block: BlockStages, sites: Map
         if site is None:
             yield f"{where}: {method.name}: adapter input {port.name} has no site"
         elif port.shape != _expected_adapter_shape(port, site):
-            yield f"{where}: {method.name}: adapter input {port.name} has shape {port.shape}, site {site.name} asks for another"
+            yield f"{where}: {method.name}: adapter input {port.name} has shape {port.shape}, not that of {site.name}"
 
 
 def _end_problems(

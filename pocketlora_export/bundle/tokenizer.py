@@ -1,4 +1,4 @@
-"""The tokenizer of a bundle: files copied as they are, the chat template as a file, goldens for other implementations."""
+"""The tokenizer of a bundle: files copied as they are, the chat template as a file, goldens for other readers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def load(path: Path) -> FastTokenizer:
     """
     try:
         return FastTokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001  (the library raises bare Exception)
+    except Exception as error:
         raise PocketLoraError(Status.INPUT_MALFORMED, f"{path}: not a tokenizer ({error})") from error
 
 

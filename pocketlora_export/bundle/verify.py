@@ -77,8 +77,8 @@ def verify_bundle(path: Path, progress: Progress = _silent) -> Report:
         progress: called with (what, done, total).
 
     Raises:
-        PocketLoraError: BUNDLE_MISSING_FILE, BUNDLE_VERSION, BUNDLE_CORRUPT (a file is damaged) or BUNDLE_MISMATCH (intact files that
-            contradict each other), each with every problem of its kind.
+        PocketLoraError: BUNDLE_MISSING_FILE, BUNDLE_VERSION, BUNDLE_CORRUPT (a damaged file) or BUNDLE_MISMATCH (intact
+            files that contradict each other), with every such problem.
     """
     bundle = open_bundle(path)
     raise_all(Status.BUNDLE_CORRUPT, f"{path} is damaged:", _hash_base(bundle, progress) + _unlisted(bundle))

@@ -9,6 +9,7 @@ import click
 
 from pocketlora_export.cli import console
 from pocketlora_export.cli.build_progress import bar
+from pocketlora_export.cli.quiet import quiet_imports
 
 EXAMPLES = """\b
 Examples:
@@ -39,6 +40,7 @@ def command(
     model: str, output: Path, recipe: str | None, threads: int, force: bool, as_json: bool, **options: Any
 ) -> None:
     """Turn a Hugging Face model into a bundle: 4-bit base, programs, manifest, tokenizer."""
+    quiet_imports()
     from pocketlora_export.recipes.recipe import load_recipe
 
     chosen = load_recipe(recipe, recipe_options(options))

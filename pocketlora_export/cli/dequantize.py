@@ -8,6 +8,7 @@ import click
 
 from pocketlora_export.cli import console
 from pocketlora_export.cli.build_progress import bar
+from pocketlora_export.cli.quiet import quiet_imports
 
 EXAMPLES = """\b
 Examples:
@@ -24,6 +25,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace an existing model folder.")
 def command(bundle: Path, output: Path, dtype: str, force: bool) -> None:
     """Write a bundle's base back as an ordinary Hugging Face folder: config, tokenizer, safetensors."""
+    quiet_imports()
     from pocketlora_export.bundle.dequantize import dequantize_bundle
 
     with bar() as progress:

@@ -9,6 +9,7 @@ import click
 
 from pocketlora_export.cli import console
 from pocketlora_export.cli.build_progress import bar
+from pocketlora_export.cli.quiet import quiet_imports
 
 EXAMPLES = """\b
 Examples:
@@ -22,6 +23,7 @@ Examples:
 @console.json_option("Print the result as one JSON object on stdout.")
 def command(bundle: Path, as_json: bool) -> None:
     """Check every checksum of a bundle, its manifest against its programs, and its tokenizer."""
+    quiet_imports()
     from pocketlora_export.bundle.verify import verify_bundle
 
     with bar() as progress:

@@ -1,6 +1,7 @@
-"""What training and inference will allocate, from the model's facts and the bundle's limits. Base weights are mapped, never allocated.
+"""What training and inference will allocate, from the model's facts and the bundle's limits.
 
-T = train_t_max, C = max_seq_len, R = max_rank, L = layers, H = hidden size, D = head_dim, V = vocabulary; fp32 everywhere.
+Base weights are mapped, never allocated. T = train_t_max, C = max_seq_len, R = max_rank, L = layers, H = hidden size,
+D = head_dim, V = vocabulary; fp32 everywhere.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def kv_cache(shape: Shape, context: int) -> int:
 
 
 def scratch(shape: Shape, rows: int) -> int:
-    """Values between stages: two gradients [T, H], the rotary table [T, D], log-probabilities and weights [T], tokens, positions, labels."""
+    """Between stages: two gradients [T, H], rotary table [T, D], log-probabilities, weights; tokens, positions, labels."""
     return rows * (FLOAT * (2 * shape.hidden_size + shape.head_dim + 2) + 3 * INT64)
 
 

@@ -1,14 +1,10 @@
-"""Symmetric groupwise int4 with torchao's primitives: the scale is rounded to fp16 first, the codes are chosen for that scale."""
+"""Symmetric groupwise int4 with torchao's primitives: codes are chosen for the scale as stored, in fp16."""
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from torch import Tensor
-
-logging.getLogger("torchao").setLevel(logging.ERROR)
-from torchao.quantization.quant_primitives import (  # noqa: E402
+from torchao.quantization.quant_primitives import (
     MappingType,
     choose_qparams_affine,
     quantize_affine,
@@ -19,6 +15,7 @@ QUANT_MIN, QUANT_MAX = -8, 7
 
 def choose_scales(groups: Tensor) -> Tensor:
     """torchao's symmetric scale (absmax / 7.5) of fp32 groups [n, size]: fp32 [n]."""
+    scale: Tensor
     scale, _ = choose_qparams_affine(
         groups,
         MappingType.SYMMETRIC,
@@ -34,7 +31,7 @@ def choose_scales(groups: Tensor) -> Tensor:
 def choose_codes(groups: Tensor, scales: Tensor) -> Tensor:
     """Codes 0..15 (value + 8) of fp32 groups [n, size] for fp32 scales [n] that are not zero: uint8 [n, size]."""
     zero_point = torch.zeros(scales.shape, dtype=torch.int32)
-    values = quantize_affine(
+    values: Tensor = quantize_affine(
         groups,
         (1, groups.shape[-1]),
         scales,

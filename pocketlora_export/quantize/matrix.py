@@ -1,10 +1,10 @@
-"""One matrix (or a range of its rows) to codes, fp16 scales and tiles, for every scheme, ragged last groups included."""
+"""One matrix, or a range of its rows, to codes, fp16 scales and tiles; any scheme, ragged last groups included."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
+from torch.nn import functional
 
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.q4 import ZERO_CODE, Q4Spec, pack
@@ -19,7 +19,7 @@ def _grouped(weight: Tensor, group_size: int) -> Tensor:
 
 
 def _to_fp16(scales: Tensor, name: str) -> Tensor:
-    """Scales as stored. Below 2^-25 they become zero (and the group with them); above 65504 there is no fp16 for them."""
+    """Scales as stored: up to 2^-25 they become zero, and the group with them; beyond 65504 there is no fp16."""
     stored = scales.to(torch.float16)
     if not bool(torch.isfinite(stored).all()):
         raise PocketLoraError(
@@ -38,7 +38,8 @@ def quantize(weight: Tensor, spec: Q4Spec, name: str = "weight") -> tuple[Tensor
         name: for messages.
 
     Returns:
-        codes uint8 [rows, cols] and scales fp16 [rows, ceil(cols / group)]. A group whose stored scale is zero holds the code of zero.
+        codes uint8 [rows, cols] and scales fp16 [rows, ceil(cols / group)]. A group whose stored scale is zero holds
+        the code of zero.
 
     Raises:
         PocketLoraError: INPUT_UNSUPPORTED when a scale exceeds the range of fp16.

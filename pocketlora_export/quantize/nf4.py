@@ -1,24 +1,20 @@
 """NF4 codes exactly as torchao's `to_nf4` chooses them. The one module that imports torchao's NF4.
 
-torchao compares every value with all 16 levels (about 10 million weights a second on a core). The choice depends on the scaled
-value alone and is monotone in it, so 15 thresholds describe it. They are found by bisection over the fp32 values with torchao's
-own function: the result is equal by construction, rounding and ties included, and many times faster.
+torchao compares every value with all 16 levels (5 to 10 million weights a second on a core). The choice depends on the
+scaled value alone and is monotone in it, so 15 thresholds describe it. They are found by bisection over the fp32 values
+with torchao's own function: the result is equal by construction, rounding and ties included, and many times faster.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 import struct
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
-
-# torchao reports GPU libraries that cannot be loaded; on a CPU machine that is noise.
-logging.getLogger("torchao").setLevel(logging.ERROR)
-from torchao.quantization import NF4Tensor, to_nf4  # noqa: E402
+from torchao.quantization import NF4Tensor, to_nf4
 
 BLOCK = 64
 PIECE = 1 << 16
@@ -83,7 +79,7 @@ def thresholds() -> Tensor:
 def nearest(values: Tensor) -> Tensor:
     """Equal to `torchao_nearest` for every fp32 value of [-1, 1] and for NaN; uint8, same shape.
 
-    The code is the number of thresholds below the value. Fifteen passes over a cache-sized piece are faster than a search.
+    The code is the number of thresholds below the value: fifteen passes over a cache-sized piece beat a search.
     """
     source = values.contiguous().view(-1).numpy()
     codes = np.zeros(source.size, np.uint8)
@@ -105,7 +101,7 @@ def quantize_groups(groups: Tensor) -> tuple[Tensor, Tensor]:
         groups: fp32 [..., 64], finite.
 
     Returns:
-        codes uint8 [..., 64] and absmax fp32 [...]. Codes of an all-zero group are unspecified here: the caller stores zero.
+        codes uint8 [..., 64] and absmax fp32 [...]. An all-zero group has code 0 as in torchao: the caller replaces it.
     """
     absmax = groups.abs().amax(dim=-1)
     return nearest(groups / absmax.unsqueeze(-1)), absmax

@@ -16,6 +16,7 @@ CONFIG = "config.json"
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*"]
 # Buffers that older exporters wrote into checkpoints; they follow from the config.
 _IGNORED_SUFFIXES = (".rotary_emb.inv_freq", ".masked_bias", ".attn.bias")
+# A checkpoint may hold the tied head a second time; it is the embedding.
 _TIED_HEAD = "lm_head.weight"
 
 
@@ -58,8 +59,8 @@ def resolve_folder(model: str) -> Path:
 
 def _download(model: str) -> Path:
     # Imported here: most runs are local.
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError  # noqa: PLC0415
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(model, allow_patterns=_HUB_FILES))
@@ -107,7 +108,7 @@ def check_tensors(source: Source, weights: Sequence[StoredTensor]) -> None:
     """Compare the checkpoint with what the config asks for.
 
     Raises:
-        PocketLoraError: INPUT_MISMATCH listing every missing, extra and misshaped tensor and every dtype that cannot be read.
+        PocketLoraError: INPUT_MISMATCH listing every missing, extra and misshaped tensor and every unreadable dtype.
     """
     expected = {w.name: w for w in weights}
     problems = [p for w in weights for p in _tensor_problems(source.tensors.get(w.name), w)]
@@ -115,8 +116,6 @@ def check_tensors(source: Source, weights: Sequence[StoredTensor]) -> None:
     problems += [
         f"{name}: not part of a {source.config.get('model_type')} model with this config" for name in sorted(extra)
     ]
-    if _TIED_HEAD in source.tensors and _TIED_HEAD not in expected and not source.config.get("tie_word_embeddings"):
-        problems.append(f"{_TIED_HEAD}: present, but the config ties the head to the embedding")
     raise_all(Status.INPUT_MISMATCH, f"{source.folder}: the tensors do not fit {CONFIG}:", problems)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -94,14 +94,14 @@ def stream_tensors(
     entries: Mapping[str, TensorEntry],
     threads: int = 2,
     advance: Advance | None = None,
-) -> Iterator[tuple[str, memoryview]]:
+) -> Generator[tuple[str, memoryview], None, None]:
     """Bytes of every stored tensor, in order and in pieces: (tensor name, bytes).
 
-    At most `threads + 2` pieces of about two million weights are alive. `advance` is called with the number of weights of each piece.
+    At most `threads + 2` pieces of about two million weights are alive. `advance` is called with the weights done.
 
     Raises:
-        PocketLoraError: INPUT_MALFORMED at the end, listing every tensor that holds NaN or Inf or needs a scale beyond fp16;
-            nothing is delivered after the first such piece.
+        PocketLoraError: INPUT_MALFORMED at the end, listing every tensor with NaN or Inf or a scale beyond fp16; nothing
+            is delivered after the first such piece.
     """
     not_finite: Counter[str] = Counter()
     problems: list[str] = []
@@ -110,7 +110,7 @@ def stream_tensors(
             not_finite[piece.tensor.name] += result.not_finite
             problems += [result.problem] if result.problem else []
             if not problems and not not_finite.total():
-                yield piece.tensor.name, memoryview(result.data.contiguous().view(torch.uint8).view(-1).numpy())
+                yield piece.tensor.name, result.data.contiguous().view(torch.uint8).view(-1).numpy().data
             if advance is not None:
                 advance(piece.end * piece.tensor.elements // piece.tensor.source_shape[0]
                         - piece.begin * piece.tensor.elements // piece.tensor.source_shape[0])  # fmt: skip

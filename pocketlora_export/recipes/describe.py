@@ -158,5 +158,5 @@ def memory_entry(
         sites=tuple((s.in_features, s.out_features) for s in sites),
     )
     bounds = Bounds(limits.train_t_max, limits.prefill_t_max, limits.max_seq_len, limits.max_rank)
-    arenas = {p.kind: [method.arena_bytes for method in p.methods] for p in programs}
+    arenas: dict[str, list[int]] = {p.kind: [method.arena_bytes for method in p.methods] for p in programs}
     return m.Memory(**estimate(shape, bounds, arenas))

@@ -154,8 +154,8 @@ def load_recipe(name: str | None, options: Mapping[str, Any]) -> Recipe:
 
     Args:
         name: file or preset; None = defaults.
-        options: nested values as in a recipe; only those that were given. A scheme without a group size also drops the file's group
-            size, which belongs to the file's scheme.
+        options: nested values as in a recipe; only those that were given. A scheme without a group size
+            also drops the file's group size, which belongs to the file's scheme.
 
     Raises:
         PocketLoraError: INPUT_MISSING, INPUT_MALFORMED (the file) or INVALID_ARGUMENT (the options).
