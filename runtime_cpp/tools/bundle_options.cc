@@ -1,0 +1,39 @@
+#include "commands.h"
+
+namespace pocketlora_run {
+
+void BundleOptions::add_to(CLI::App* command) {
+  command->add_option("BUNDLE", bundle, "Folder of the bundle")->required();
+  command->add_option("--backend", backend, "Which programs of the bundle to run")->capture_default_str();
+  command->add_option("--threads", threads, "Number of threads; 0 = all cores")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--verify", verify, "Hash the base while opening");
+}
+
+Engine BundleOptions::open() const {
+  pl_engine_options options;
+  pl_engine_options_init(&options);
+  options.backend = backend.c_str();
+  options.num_threads = threads;
+  options.verify_base = verify ? 1 : 0;
+  pl_engine* engine = nullptr;
+  check(pl_engine_open(bundle.c_str(), &options, &engine));
+  return Engine(engine);
+}
+
+pl_engine_info engine_info(const pl_engine* engine) {
+  pl_engine_info info = {};
+  info.struct_size = sizeof(info);
+  check(pl_engine_get_info(engine, &info));
+  return info;
+}
+
+pl_memory engine_memory(const pl_engine* engine) {
+  pl_memory memory = {};
+  memory.struct_size = sizeof(memory);
+  check(pl_engine_get_memory(engine, &memory));
+  return memory;
+}
+
+}  // namespace pocketlora_run

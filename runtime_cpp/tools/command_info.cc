@@ -1,0 +1,59 @@
+#include <memory>
+
+#include "commands.h"
+#include "events.h"
+
+namespace pocketlora_run {
+namespace {
+
+Json memory_json(const pl_memory& m) {
+  return {{"arena", m.arena},
+          {"block_inputs", m.block_inputs},
+          {"adapter", m.adapter},
+          {"gradients", m.gradients},
+          {"optimizer", m.optimizer},
+          {"kv_cache", m.kv_cache},
+          {"scratch", m.scratch},
+          {"other", m.other},
+          {"rss_anon", m.rss_anon},
+          {"rss_file", m.rss_file},
+          {"unexplained", m.unexplained},
+          {"base_private_dirty", m.base_private_dirty},
+          {"base_resident", m.base_resident}};
+}
+
+void run_info(const BundleOptions& options) {
+  const Engine engine = options.open();
+  const pl_engine_info info = engine_info(engine.get());
+  const Json manifest = Json::parse(info.manifest_json);
+  Json bos;
+  if (info.bos_token_id >= 0) bos = info.bos_token_id;
+  print_json({{"bundle", options.bundle},
+              {"version", pl_version()},
+              {"model", manifest.value("model", Json::object())},
+              {"quantization", manifest.value("quantization", Json::object())},
+              {"vocab_size", info.vocab_size},
+              {"hidden_size", info.hidden_size},
+              {"num_layers", info.num_layers},
+              {"max_seq_len", info.max_seq_len},
+              {"train_t_max", info.train_t_max},
+              {"prefill_t_max", info.prefill_t_max},
+              {"max_segments", info.max_segments},
+              {"max_rank", info.max_rank},
+              {"target_modules", manifest["adapter"]["target_modules"]},
+              {"bos_token_id", bos},
+              {"base_sha256", info.base_sha256},
+              {"base_verified", options.verify},
+              {"memory", memory_json(engine_memory(engine.get()))}});
+}
+
+}  // namespace
+
+void add_info(CLI::App* app) {
+  CLI::App* command = app->add_subcommand("info", "Open a bundle, check it, and print its facts as JSON");
+  const auto options = std::make_shared<BundleOptions>();
+  options->add_to(command);
+  command->callback([options] { run_info(*options); });
+}
+
+}  // namespace pocketlora_run

@@ -1,0 +1,189 @@
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+
+#include "batching.h"
+#include "commands.h"
+#include "events.h"
+#include "interrupt.h"
+#include "output_folder.h"
+
+namespace pocketlora_run {
+namespace {
+
+constexpr int32_t kDefaultRank = 8;
+
+struct TrainOptions {
+  BundleOptions bundle;
+  std::string data, output, init_adapter, target_modules;
+  std::string optimizer = "adamw";
+  int64_t iters = 100, batch_size = 4, accumulation = 1;
+  float learning_rate = 1e-4F, dropout = 0, weight_decay = 0, momentum = 0;
+  int32_t rank = 0;  // 0 = the default
+  float alpha = 0;   // 0 = 2 x rank
+  uint64_t seed = 0;
+  bool force = false;
+};
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// A training run: its rows, its trainer, and what has been done so far.
+class Run {
+ public:
+  Run(const TrainOptions& options, pl_engine* engine, const pl_adapter* init)
+      : options_(options), engine_(engine), info_(engine_info(engine)) {
+    rows_ = read_rows(options.data, {info_.vocab_size, info_.train_t_max});
+    order_ = std::make_unique<RowOrder>(rows_.size(), options.seed);
+    create_trainer(init);
+  }
+
+  void train() {
+    started_ = now();
+    for (int64_t step = 1; step <= options_.iters; ++step) {
+      stop_if_interrupted();
+      report(one_step());
+    }
+    stop_if_interrupted();
+  }
+
+  void save() {
+    pl_adapter* trained = nullptr;
+    check(pl_trainer_get_adapter(trainer_.get(), &trained));
+    const Adapter adapter(trained);
+    check(pl_adapter_save(adapter.get(), options_.output.c_str()));
+    const double seconds = now() - started_;
+    print_event("complete", {{"steps", options_.iters},
+                             {"tokens", tokens_},
+                             {"seconds", seconds},
+                             {"path", options_.output},
+                             {"loss", loss_}});
+    std::fprintf(stderr, "%lld steps, %lld tokens in %.1f s: loss %.4f; adapter written to %s\n",
+                 static_cast<long long>(options_.iters), static_cast<long long>(tokens_), seconds, loss_,
+                 options_.output.c_str());
+  }
+
+ private:
+  void create_trainer(const pl_adapter* init) {
+    pl_trainer_options trainer;
+    pl_trainer_options_init(&trainer);
+    trainer.rank =
+        options_.rank > 0 ? options_.rank : static_cast<int32_t>(std::min<int64_t>(kDefaultRank, info_.max_rank));
+    trainer.alpha = options_.alpha > 0 ? options_.alpha : 2.0F * static_cast<float>(trainer.rank);
+    trainer.target_modules = options_.target_modules.empty() ? nullptr : options_.target_modules.c_str();
+    trainer.optimizer = options_.optimizer == "sgd" ? PL_SGD : PL_ADAMW;
+    trainer.learning_rate = options_.learning_rate;
+    trainer.weight_decay = options_.weight_decay;
+    trainer.momentum = options_.momentum;
+    trainer.dropout = options_.dropout;
+    trainer.seed = options_.seed;
+    pl_trainer* handle = nullptr;
+    check(pl_trainer_create(engine_, &trainer, init, &handle));
+    trainer_.reset(handle);
+  }
+
+  // The micro-batches of one optimizer step: so many groups of so many rows, each group packed on its own.
+  std::vector<MicroBatch> next_batches() {
+    std::vector<MicroBatch> batches;
+    for (int64_t group = 0; group < options_.accumulation; ++group) {
+      std::vector<const Row*> rows;
+      for (int64_t i = 0; i < options_.batch_size; ++i) rows.push_back(&rows_[order_->next()]);
+      for (MicroBatch& batch : pack(rows, {info_.train_t_max, info_.max_segments})) batches.push_back(std::move(batch));
+    }
+    return batches;
+  }
+
+  pl_step_report one_step() {
+    const std::vector<MicroBatch> batches = next_batches();
+    std::vector<pl_batch> views;
+    for (const MicroBatch& batch : batches) views.push_back(batch.view());
+    pl_step_report step = {};
+    step.struct_size = sizeof(step);
+    check(pl_trainer_step(trainer_.get(), views.data(), views.size(), &step));
+    if (!std::isfinite(step.loss) || !std::isfinite(step.grad_norm)) {
+      throw ToolError(PL_BACKEND_EXECUTION, "training diverged: loss " + std::to_string(step.loss) +
+                                                ", gradient norm " + std::to_string(step.grad_norm) + " at step " +
+                                                std::to_string(step.step) +
+                                                "; nothing was saved; a lower --learning-rate may help");
+    }
+    return step;
+  }
+
+  void report(const pl_step_report& step) {
+    loss_ = step.loss;
+    tokens_ += step.num_tokens;
+    const double rate = step.seconds > 0 ? static_cast<double>(step.num_tokens) / step.seconds : 0;
+    const double left =
+        (now() - started_) / static_cast<double>(step.step) * static_cast<double>(options_.iters - step.step);
+    const pl_memory memory = engine_memory(engine_);
+    print_event("progress", {{"step", step.step},
+                             {"steps", options_.iters},
+                             {"loss", step.loss},
+                             {"learning_rate", options_.learning_rate},
+                             {"tokens", tokens_},
+                             {"tokens_per_second", rate},
+                             {"grad_norm", step.grad_norm},
+                             {"seconds_left", left},
+                             {"rss_anon", memory.rss_anon},
+                             {"rss_file", memory.rss_file}});
+    std::fprintf(stderr, "step %lld of %lld: loss %.4f, %.0f tokens/s, %.0f s left\n",
+                 static_cast<long long>(step.step), static_cast<long long>(options_.iters), step.loss, rate, left);
+  }
+
+  const TrainOptions& options_;
+  pl_engine* engine_;
+  pl_engine_info info_;
+  std::vector<Row> rows_;
+  std::unique_ptr<RowOrder> order_;
+  Trainer trainer_;
+  double started_ = 0;
+  double loss_ = 0;
+  int64_t tokens_ = 0;
+};
+
+void run_train(const TrainOptions& options) {
+  check_output(options.output, options.force);
+  const Engine engine = options.bundle.open();
+  Adapter init;
+  if (!options.init_adapter.empty()) init = load_adapter(engine.get(), options.init_adapter);
+  Run run(options, engine.get(), init.get());
+  run.train();
+  run.save();
+}
+
+}  // namespace
+
+void add_train(CLI::App* app) {
+  CLI::App* command = app->add_subcommand("train", "Train a LoRA adapter on rows of token ids");
+  const auto o = std::make_shared<TrainOptions>();
+  o->bundle.add_to(command);
+  command->add_option("--data", o->data, "Rows: {\"token_ids\": [...], \"labels\": [...]} (JSONL)")->required();
+  command->add_option("-o,--output", o->output, "Folder for the adapter, in PEFT's format")->required();
+  command->add_option("--iters", o->iters, "Optimizer steps")->capture_default_str()->check(CLI::PositiveNumber);
+  command->add_option("--learning-rate", o->learning_rate)->capture_default_str()->check(CLI::PositiveNumber);
+  command->add_option("--optimizer", o->optimizer)->capture_default_str()->check(CLI::IsMember({"adamw", "sgd"}));
+  command->add_option("--batch-size", o->batch_size, "Rows of a micro-batch")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--grad-accumulation-steps", o->accumulation, "Micro-batches of an optimizer step")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  CLI::Option* rank =
+      command->add_option("--rank", o->rank, "LoRA rank (8, or the bundle's maximum)")->check(CLI::PositiveNumber);
+  CLI::Option* alpha =
+      command->add_option("--alpha", o->alpha, "Scale: alpha / rank (2 x rank)")->check(CLI::PositiveNumber);
+  CLI::Option* modules = command->add_option("--target-modules", o->target_modules, "NAME,... (all of the bundle's)");
+  command->add_option("--dropout", o->dropout)->capture_default_str()->check(CLI::Range(0.0F, 0.999999F));
+  command->add_option("--weight-decay", o->weight_decay)->capture_default_str()->check(CLI::NonNegativeNumber);
+  command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str()->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--init-adapter", o->init_adapter, "Go on from this PEFT folder, with its rank, alpha and modules")
+      ->excludes(rank)
+      ->excludes(alpha)
+      ->excludes(modules);
+  command->add_option("--seed", o->seed, "Of the start, the order of rows and the dropout")->capture_default_str();
+  command->add_flag("--force", o->force, "Replace an adapter that is already in the output folder");
+  command->callback([o] { run_train(*o); });
+}
+
+}  // namespace pocketlora_run
