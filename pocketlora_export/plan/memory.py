@@ -66,7 +66,7 @@ def kv_cache(shape: Shape, context: int) -> int:
 
 
 def scratch(shape: Shape, rows: int) -> int:
-    """Between stages: two gradients [T, H], rotary table [T, D], log-probabilities, weights; tokens, positions, labels."""
+    """Between stages: two gradients [T, H], rotary table [T, D], logprobs, weights; tokens, positions, labels."""
     return rows * (FLOAT * (2 * shape.hidden_size + shape.head_dim + 2) + 3 * INT64)
 
 

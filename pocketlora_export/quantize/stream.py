@@ -100,7 +100,7 @@ def stream_tensors(
     At most `threads + 2` pieces of about two million weights are alive. `advance` is called with the weights done.
 
     Raises:
-        PocketLoraError: INPUT_MALFORMED at the end, listing every tensor with NaN or Inf or a scale beyond fp16; nothing
+        PocketLoraError: INPUT_MALFORMED at the end, listing every tensor with NaN, Inf or a scale beyond fp16; nothing
             is delivered after the first such piece.
     """
     not_finite: Counter[str] = Counter()
