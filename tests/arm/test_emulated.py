@@ -1,6 +1,6 @@
 """The aarch64 build under emulation against the x86-64 build: the same training steps, evaluation and decoding.
 
-`max` shows every extension that the emulator knows; `cortex-a76` has neither i8mm nor bf16, so that a kernel chosen wrongly
+`max` shows every extension that the emulator knows; `cortex-a76` has neither i8mm nor bf16: a kernel that is chosen wrongly
 dies there.
 """
 
