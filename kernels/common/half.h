@@ -6,7 +6,7 @@
 namespace pocketlora {
 
 /// @return the value of an IEEE half, exactly.
-inline float half_to_float(uint16_t half) {
+static inline float half_to_float(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
   const uint32_t rest = half & 0x7FFFu;
   uint32_t bits;
@@ -26,7 +26,7 @@ inline float half_to_float(uint16_t half) {
 }
 
 /// @return the nearest IEEE half (ties to even); too large becomes infinity.
-inline uint16_t float_to_half(float value) {
+static inline uint16_t float_to_half(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof(bits));
   const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);

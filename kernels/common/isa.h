@@ -21,8 +21,8 @@ const std::vector<Isa>& supported_isas();
 /// stderr and ignored.
 Isa active_isa();
 
-/// @return whether a kernel written for `kernel` may run when `chosen` is asked for. A lower instruction set of the same
-/// architecture serves where an op has no kernel for the chosen one.
+/// @return whether a kernel written for `kernel` may run when `chosen` is asked for. A lower instruction set of the
+/// same architecture serves where an op has no kernel for the chosen one.
 bool isa_serves(Isa kernel, Isa chosen);
 
 /// One entry of an op's list of kernels (kernels.inc), best first.

@@ -4,80 +4,104 @@
 
 #include <cstdint>
 
-namespace pocketlora::simd {
+namespace pocketlora {
 
-/** Eight fp32 lanes of AVX2 with FMA; the vocabulary of the templates in simd_math.h and the ops. */
+/// Vectors of AVX2 + FMA + F16C. Only for files that are compiled with those flags.
 struct Avx2 {
-  static constexpr int64_t kLanes = 8;
-  using Float = __m256;
-  using Double = __m256d;  ///< half as many lanes
+  using F = __m256;
+  static constexpr int kLanes = 8;
+  /// Rows of the left operand in one register tile of a product.
+  static constexpr int kTileRows = 6;
+  /// Panels of 16 columns in one register tile.
+  static constexpr int kTilePanels = 1;
 
-  static Float zero() { return _mm256_setzero_ps(); }
-  static Float set(float v) { return _mm256_set1_ps(v); }
-  static Float load(const float* p) { return _mm256_loadu_ps(p); }
-  static void store(float* p, Float v) { _mm256_storeu_ps(p, v); }
-
-  /** The first n < kLanes lanes; the others are 0 and their memory is not touched. */
-  static Float load_first(const float* p, int64_t n) { return _mm256_maskload_ps(p, mask_first(n)); }
-  static void store_first(float* p, Float v, int64_t n) { _mm256_maskstore_ps(p, mask_first(n), v); }
-
-  static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
-  static Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
-  static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
-  static Float div(Float a, Float b) { return _mm256_div_ps(a, b); }
-  static Float sqrt(Float a) { return _mm256_sqrt_ps(a); }
-  static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }    ///< a·b + c
-  static Float fnma(Float a, Float b, Float c) { return _mm256_fnmadd_ps(a, b, c); }  ///< c − a·b
-
-  /** min(max(x, low), high); a NaN stays a NaN (the second operand is returned for it). */
-  static Float clamp(Float x, float low, float high) {
-    return _mm256_min_ps(set(high), _mm256_max_ps(set(low), x));
+  static F zero() { return _mm256_setzero_ps(); }
+  static F set1(float v) { return _mm256_set1_ps(v); }
+  static F load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+  static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  /// a * b + c
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  /// c - a * b
+  static F fnma(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }
+  static F max(F a, F b) { return _mm256_max_ps(a, b); }
+  static F min(F a, F b) { return _mm256_min_ps(a, b); }
+  static F round(F v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  /// 2^v for integral v in [-126, 127].
+  static F pow2(F v) {
+    const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
   }
-  static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
-  static Float round(Float a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-
-  /** v · 2^n for integral n in [−252, 254], in two factors so that neither overflows nor denormals are lost. */
-  static Float scale_by_power(Float v, Float n) {
-    const __m256i whole = _mm256_cvtps_epi32(n);
-    const __m256i half = _mm256_srai_epi32(whole, 1);
-    return mul(mul(v, power(half)), power(_mm256_sub_epi32(whole, half)));
+  static float sum(F v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
   }
-
-  /** Sums of four vectors, each by the tree ((0+1)+(2+3)) + ((4+5)+(6+7)): one vector's sum does not depend on the others. */
-  static void sum4(Float a, Float b, Float c, Float d, float* sums) {
-    const Float quads = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(quads), _mm256_extractf128_ps(quads, 1)));
-  }
-  static float sum(Float a) {
-    float sums[4];
-    sum4(a, a, a, a, sums);
-    return sums[0];
-  }
-  static float max_lane(Float a) {
-    __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  static float maximum(F v) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
   }
 
-  static Double zero_double() { return _mm256_setzero_pd(); }
-  /** sum + Σ of the squares of v's lower and upper half, in double. */
-  static Double add_squares(Float v, Double sum) {
-    const Double low = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
-    const Double high = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
-    return _mm256_fmadd_pd(high, high, _mm256_fmadd_pd(low, low, sum));
-  }
-  static double sum_double(Double a) {
-    const __m128d m = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
-    return _mm_cvtsd_f64(_mm_add_sd(m, _mm_unpackhi_pd(m, m)));
+  /// The 16 values of a scheme, and the same times one scale.
+  struct Codebook {
+    F low, high;
+  };
+  using Table = Codebook;
+  static Codebook codebook(const float* values) { return {load(values), load(values + 8)}; }
+  static Table scaled(const Codebook& codebook, float scale) {
+    const F s = set1(scale);
+    return {mul(codebook.low, s), mul(codebook.high, s)};
   }
 
- private:
-  static __m256i mask_first(int64_t n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  /// 16 bytes of codes: the low nibbles through `even` to a[0..15], the high nibbles through `odd` to b[0..15].
+  static void decode(const uint8_t* codes, const Table& even, const Table& odd, F a[2], F b[2]) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
+    for (int i = 0; i < 2; ++i) {
+      const __m256i both = _mm256_cvtepu8_epi32(i == 0 ? bytes : _mm_unpackhi_epi64(bytes, bytes));
+      a[i] = lookup(even, both, _mm256_slli_epi32(both, 28));
+      b[i] = lookup(odd, _mm256_srli_epi32(both, 4), _mm256_slli_epi32(both, 24));
+    }
   }
-  static Float power(__m256i exponent) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23));
+
+  /// 16 halves to floats.
+  static void load_halves(const uint8_t* p, float out[16]) {
+    for (int i = 0; i < 2; ++i) {
+      store(out + 8 * i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 * i))));
+    }
+  }
+
+  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+  /// out[c][r] = in[r][c] for an 8 x 8 block.
+  static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+    F r[8], t[8];
+    for (int i = 0; i < 8; ++i) r[i] = load(in + i * in_stride);
+    for (int i = 0; i < 8; i += 2) {
+      t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+      t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+      r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+      r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
+      r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+      r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; ++i) {
+      store(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+      store(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    }
+  }
+  static constexpr int kTransposeSize = 8;
+
+ private:
+  /// The permutation reads 3 bits of each index; the fourth, moved to the sign bit, chooses the half of the table.
+  static F lookup(const Table& table, __m256i index, __m256i fourth_bit) {
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.low, index), _mm256_permutevar8x32_ps(table.high, index),
+                            _mm256_castsi256_ps(fourth_bit));
   }
 };
 
-}  // namespace pocketlora::simd
+}  // namespace pocketlora

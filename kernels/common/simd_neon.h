@@ -4,71 +4,80 @@
 
 #include <cstdint>
 
-namespace pocketlora::simd {
+namespace pocketlora {
 
-/** Four fp32 lanes of Armv8-A; the vocabulary of the templates in simd_math.h and the ops. */
+/// Vectors of baseline aarch64 (Advanced SIMD). The members mean what they mean in Avx2.
 struct Neon {
-  static constexpr int64_t kLanes = 4;
-  using Float = float32x4_t;
-  using Double = float64x2_t;  ///< half as many lanes
+  using F = float32x4_t;
+  static constexpr int kLanes = 4;
+  static constexpr int kTileRows = 6;
+  static constexpr int kTilePanels = 1;
 
-  static Float zero() { return vdupq_n_f32(0); }
-  static Float set(float v) { return vdupq_n_f32(v); }
-  static Float load(const float* p) { return vld1q_f32(p); }
-  static void store(float* p, Float v) { vst1q_f32(p, v); }
+  static F zero() { return vdupq_n_f32(0.0f); }
+  static F set1(float v) { return vdupq_n_f32(v); }
+  static F load(const float* p) { return vld1q_f32(p); }
+  static void store(float* p, F v) { vst1q_f32(p, v); }
+  static F add(F a, F b) { return vaddq_f32(a, b); }
+  static F sub(F a, F b) { return vsubq_f32(a, b); }
+  static F mul(F a, F b) { return vmulq_f32(a, b); }
+  static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
+  static F fnma(F a, F b, F c) { return vfmsq_f32(c, a, b); }
+  static F max(F a, F b) { return vmaxq_f32(a, b); }
+  static F min(F a, F b) { return vminq_f32(a, b); }
+  static F round(F v) { return vrndnq_f32(v); }
+  static F pow2(F v) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(v), vdupq_n_s32(127)), 23)); }
+  static float sum(F v) { return vaddvq_f32(v); }
+  static float maximum(F v) { return vmaxvq_f32(v); }
 
-  /** The first n < kLanes lanes; the others are 0 and their memory is not touched. */
-  static Float load_first(const float* p, int64_t n) {
-    float lanes[kLanes] = {0, 0, 0, 0};
-    for (int64_t i = 0; i < n; ++i) lanes[i] = p[i];
-    return vld1q_f32(lanes);
+  /// The codebook as four byte planes: a table look-up moves bytes.
+  struct Codebook {
+    uint8x16_t plane[4];
+  };
+  struct Table {
+    Codebook codebook;
+    F scale;
+  };
+  static Codebook codebook(const float* values) {
+    const uint8x16x4_t planes = vld4q_u8(reinterpret_cast<const uint8_t*>(values));
+    return {{planes.val[0], planes.val[1], planes.val[2], planes.val[3]}};
   }
-  static void store_first(float* p, Float v, int64_t n) {
-    float lanes[kLanes];
-    vst1q_f32(lanes, v);
-    for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
+  static Table scaled(const Codebook& codebook, float scale) { return {codebook, set1(scale)}; }
+
+  static void decode(const uint8_t* codes, const Table& even, const Table& odd, F a[4], F b[4]) {
+    const uint8x16_t both = vld1q_u8(codes);
+    lookup(even, vandq_u8(both, vdupq_n_u8(15)), a);
+    lookup(odd, vshrq_n_u8(both, 4), b);
   }
 
-  static Float add(Float a, Float b) { return vaddq_f32(a, b); }
-  static Float sub(Float a, Float b) { return vsubq_f32(a, b); }
-  static Float mul(Float a, Float b) { return vmulq_f32(a, b); }
-  static Float div(Float a, Float b) { return vdivq_f32(a, b); }
-  static Float sqrt(Float a) { return vsqrtq_f32(a); }
-  static Float fma(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }   ///< a·b + c
-  static Float fnma(Float a, Float b, Float c) { return vfmsq_f32(c, a, b); }  ///< c − a·b
-
-  /** min(max(x, low), high); a NaN stays a NaN. */
-  static Float clamp(Float x, float low, float high) { return vminq_f32(vmaxq_f32(x, set(low)), set(high)); }
-  static Float max(Float a, Float b) { return vmaxq_f32(a, b); }
-  static Float round(Float a) { return vrndnq_f32(a); }
-
-  /** v · 2^n for integral n in [−252, 254], in two factors so that neither overflows nor denormals are lost. */
-  static Float scale_by_power(Float v, Float n) {
-    const int32x4_t whole = vcvtq_s32_f32(n);
-    const int32x4_t half = vshrq_n_s32(whole, 1);
-    return mul(mul(v, power(half)), power(vsubq_s32(whole, half)));
+  static void load_halves(const uint8_t* p, float out[16]) {
+    for (int i = 0; i < 4; ++i) store(out + 4 * i, vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p + 8 * i))));
   }
 
-  /** Sums of four vectors, each by the tree (0+1)+(2+3): one vector's sum does not depend on the others. */
-  static void sum4(Float a, Float b, Float c, Float d, float* sums) {
-    vst1q_f32(sums, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
-  }
-  static float sum(Float a) { return vaddvq_f32(a); }
-  static float max_lane(Float a) { return vmaxvq_f32(a); }
+  static void prefetch(const void* p) { __builtin_prefetch(p); }
 
-  static Double zero_double() { return vdupq_n_f64(0); }
-  /** sum + Σ of the squares of v's lower and upper half, in double. */
-  static Double add_squares(Float v, Double sum) {
-    const Double low = vcvt_f64_f32(vget_low_f32(v));
-    const Double high = vcvt_high_f64_f32(v);
-    return vfmaq_f64(vfmaq_f64(sum, low, low), high, high);
+  static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+    const float32x4x2_t top = vtrnq_f32(load(in), load(in + in_stride));
+    const float32x4x2_t bottom = vtrnq_f32(load(in + 2 * in_stride), load(in + 3 * in_stride));
+    for (int i = 0; i < 2; ++i) {
+      store(out + i * out_stride, vcombine_f32(vget_low_f32(top.val[i]), vget_low_f32(bottom.val[i])));
+      store(out + (i + 2) * out_stride, vcombine_f32(vget_high_f32(top.val[i]), vget_high_f32(bottom.val[i])));
+    }
   }
-  static double sum_double(Double a) { return vaddvq_f64(a); }
+  static constexpr int kTransposeSize = 4;
 
  private:
-  static Float power(int32x4_t exponent) {
-    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(exponent, vdupq_n_s32(127)), 23));
+  static void lookup(const Table& table, uint8x16_t index, F out[4]) {
+    uint8x16_t byte[4];
+    for (int i = 0; i < 4; ++i) byte[i] = vqtbl1q_u8(table.codebook.plane[i], index);
+    const uint16x8_t low0 = vreinterpretq_u16_u8(vzip1q_u8(byte[0], byte[1]));
+    const uint16x8_t low1 = vreinterpretq_u16_u8(vzip2q_u8(byte[0], byte[1]));
+    const uint16x8_t high0 = vreinterpretq_u16_u8(vzip1q_u8(byte[2], byte[3]));
+    const uint16x8_t high1 = vreinterpretq_u16_u8(vzip2q_u8(byte[2], byte[3]));
+    out[0] = vmulq_f32(vreinterpretq_f32_u16(vzip1q_u16(low0, high0)), table.scale);
+    out[1] = vmulq_f32(vreinterpretq_f32_u16(vzip2q_u16(low0, high0)), table.scale);
+    out[2] = vmulq_f32(vreinterpretq_f32_u16(vzip1q_u16(low1, high1)), table.scale);
+    out[3] = vmulq_f32(vreinterpretq_f32_u16(vzip2q_u16(low1, high1)), table.scale);
   }
 };
 
-}  // namespace pocketlora::simd
+}  // namespace pocketlora

@@ -28,7 +28,7 @@ void head_loss(const float* h, int64_t n_rows, const Q4Matrix& w, const float* b
 using HeadLossKernel = void (*)(const float* h, int64_t n_rows, const Q4Matrix& w, const float* bias,
                                 const int64_t* labels, const float* weights, float* logprobs, float* loss, float* dh);
 
-#define PL_KERNEL(isa, function)                                                                                      \
+#define PL_KERNEL(isa, function)                                                                                    \
   void function(const float*, int64_t, const Q4Matrix&, const float*, const int64_t*, const float*, float*, float*, \
                 float*);
 #include "kernels/head_loss/kernels.inc"

@@ -24,7 +24,7 @@ struct Linear4Kernel {
   void (*backward)(const float* dy, int64_t n_rows, const Q4Matrix& w, float* dx);
 };
 
-#define PL_KERNEL(isa, forward, backward)                                         \
+#define PL_KERNEL(isa, forward, backward)                                     \
   void forward(const float*, int64_t, const Q4Matrix&, const float*, float*); \
   void backward(const float*, int64_t, const Q4Matrix&, float*);
 #include "kernels/linear4/kernels.inc"

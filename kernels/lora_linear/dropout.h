@@ -12,7 +12,7 @@ struct Dropout {
 };
 
 /// A mixing function on 32 bits (all arithmetic modulo 2^32); part of the contract in docs/stages.md.
-inline uint32_t dropout_mix(uint32_t v) {
+static inline uint32_t dropout_mix(uint32_t v) {
   v ^= v >> 16;
   v *= 0x7FEB352Du;
   v ^= v >> 15;
@@ -22,13 +22,13 @@ inline uint32_t dropout_mix(uint32_t v) {
 }
 
 /// @return the part of the hash that depends on the call alone.
-inline uint32_t dropout_key(const Dropout& dropout) {
+static inline uint32_t dropout_key(const Dropout& dropout) {
   const uint32_t seed = dropout_mix(static_cast<uint32_t>(dropout.seed));
   return dropout_mix(static_cast<uint32_t>(dropout.site) + seed);
 }
 
 /// @return 0 when element (i, j) is dropped, else 1 / (1 - p).
-inline float dropout_factor(uint32_t key, float p, int64_t i, int64_t j) {
+static inline float dropout_factor(uint32_t key, float p, int64_t i, int64_t j) {
   const uint32_t column = dropout_mix(static_cast<uint32_t>(j) + key);
   const uint32_t hash = dropout_mix(static_cast<uint32_t>(i) * 0x9E3779B1u + column);
   const float u = static_cast<float>(hash >> 8) * 5.9604644775390625e-08f;

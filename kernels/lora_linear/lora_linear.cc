@@ -10,9 +10,7 @@ constexpr KernelEntry<LoraLinearKernel> kKernels[] = {
 };
 
 /// Kernels see a dropout only where there is something to drop.
-const Dropout* effective(const Dropout* dropout) {
-  return dropout != nullptr && dropout->p > 0.0f ? dropout : nullptr;
-}
+const Dropout* effective(const Dropout* dropout) { return dropout != nullptr && dropout->p > 0.0f ? dropout : nullptr; }
 
 }  // namespace
 

@@ -43,8 +43,8 @@ struct LoraLinearKernel {
                    const Dropout* dropout, float* dx, float* da, float* db);
 };
 
-#define PL_KERNEL(isa, forward, backward)                                                                            \
-  void forward(const float*, int64_t, const Q4Matrix&, const float*, const LoraSite&, const Dropout*, float*);       \
+#define PL_KERNEL(isa, forward, backward)                                                                              \
+  void forward(const float*, int64_t, const Q4Matrix&, const float*, const LoraSite&, const Dropout*, float*);         \
   void backward(const float*, const float*, int64_t, const Q4Matrix&, const LoraSite&, const Dropout*, float*, float*, \
                 float*);
 #include "kernels/lora_linear/kernels.inc"

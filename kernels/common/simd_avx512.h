@@ -1,0 +1,66 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "kernels/common/simd_avx2.h"
+
+namespace pocketlora {
+
+/// Vectors of AVX-512 (F, BW, DQ, VL). Only for files that are compiled with those flags. The members mean what they
+/// mean in Avx2.
+struct Avx512 {
+  using F = __m512;
+  static constexpr int kLanes = 16;
+  static constexpr int kTileRows = 8;
+  static constexpr int kTilePanels = 2;
+
+  static F zero() { return _mm512_setzero_ps(); }
+  static F set1(float v) { return _mm512_set1_ps(v); }
+  static F load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+  static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F fnma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
+  static F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static F round(F v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static F pow2(F v) {
+    const __m512i biased = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(127));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
+  }
+  static float sum(F v) { return Avx2::sum(Avx2::add(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1))); }
+  static float maximum(F v) {
+    return Avx2::maximum(Avx2::max(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+  }
+
+  struct Codebook {
+    F values;
+  };
+  using Table = Codebook;
+  static Codebook codebook(const float* values) { return {load(values)}; }
+  static Table scaled(const Codebook& codebook, float scale) { return {mul(codebook.values, set1(scale))}; }
+
+  /// The permutation reads the low 4 bits of each index: the low nibbles need no mask.
+  static void decode(const uint8_t* codes, const Table& even, const Table& odd, F a[1], F b[1]) {
+    const __m512i both = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+    a[0] = _mm512_permutexvar_ps(both, even.values);
+    b[0] = _mm512_permutexvar_ps(_mm512_srli_epi32(both, 4), odd.values);
+  }
+
+  static void load_halves(const uint8_t* p, float out[16]) {
+    store(out, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+  }
+
+  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+  static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+    Avx2::transpose(in, in_stride, out, out_stride);
+  }
+  static constexpr int kTransposeSize = 8;
+};
+
+}  // namespace pocketlora

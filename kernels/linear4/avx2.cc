@@ -1,0 +1,14 @@
+#include "kernels/common/simd_avx2.h"
+#include "kernels/linear4/generic.h"
+
+namespace pocketlora {
+
+void linear4_avx2(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
+  linear4_generic<Avx2>(x, n_rows, w, bias, y);
+}
+
+void linear4_backward_avx2(const float* dy, int64_t n_rows, const Q4Matrix& w, float* dx) {
+  linear4_backward_generic<Avx2>(dy, n_rows, w, dx);
+}
+
+}  // namespace pocketlora

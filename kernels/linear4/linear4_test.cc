@@ -1,0 +1,119 @@
+#include "kernels/linear4/linear4.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/q4/test_matrix.h"
+
+namespace pocketlora {
+namespace {
+
+using test::Guarded;
+using test::Q4Shape;
+using test::TestMatrix;
+
+std::string at(const Q4Shape& shape, int64_t n_rows, int64_t i, int64_t j) {
+  return test::describe(shape) + ", " + std::to_string(n_rows) + " rows, at " + std::to_string(i) + ", " +
+         std::to_string(j);
+}
+
+/// Against double arithmetic on the values by definition, which shares nothing with the kernels.
+void check_forward(const Linear4Kernel& kernel, const Q4Shape& shape, int64_t n_rows, bool with_bias) {
+  const TestMatrix w(shape, 7);
+  const std::vector<float> values = w.values();
+  const Guarded<float> x(test::random_floats(n_rows * shape.cols, 8));
+  const Guarded<float> bias(test::random_floats(shape.rows, 9));
+  Guarded<float> y(n_rows * shape.rows);
+  kernel.forward(x.data(), n_rows, w.matrix(), with_bias ? bias.data() : nullptr, y.data());
+  for (int64_t i = 0; i < n_rows; ++i) {
+    for (int64_t n = 0; n < shape.rows; ++n) {
+      double sum = with_bias ? bias[n] : 0.0;
+      double magnitude = std::abs(sum);
+      for (int64_t k = 0; k < shape.cols; ++k) {
+        const double term =
+            static_cast<double>(x[i * shape.cols + k]) * values[static_cast<size_t>(n * shape.cols + k)];
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      test::expect_near(y[i * shape.rows + n], sum, test::sum_bound(shape.cols, magnitude), at(shape, n_rows, i, n));
+    }
+  }
+}
+
+void check_backward(const Linear4Kernel& kernel, const Q4Shape& shape, int64_t n_rows) {
+  const TestMatrix w(shape, 10);
+  const std::vector<float> values = w.values();
+  const Guarded<float> dy(test::random_floats(n_rows * shape.rows, 11));
+  Guarded<float> dx(n_rows * shape.cols);
+  kernel.backward(dy.data(), n_rows, w.matrix(), dx.data());
+  for (int64_t i = 0; i < n_rows; ++i) {
+    for (int64_t k = 0; k < shape.cols; ++k) {
+      double sum = 0.0, magnitude = 0.0;
+      for (int64_t n = 0; n < shape.rows; ++n) {
+        const double term =
+            static_cast<double>(dy[i * shape.rows + n]) * values[static_cast<size_t>(n * shape.cols + k)];
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      test::expect_near(dx[i * shape.cols + k], sum, test::sum_bound(shape.rows, magnitude), at(shape, n_rows, i, k));
+    }
+  }
+}
+
+void check(const Linear4Kernel& kernel) {
+  for (const Q4Shape& shape : test::test_shapes()) {
+    for (int64_t n_rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 33}) {
+      check_forward(kernel, shape, n_rows, n_rows % 2 == 0);
+      check_backward(kernel, shape, n_rows);
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+  // More rows than one block of activations holds.
+  check_forward(kernel, {20, 70, Quant::kNf4, 64}, 300, true);
+  check_backward(kernel, {20, 70, Quant::kNf4, 64}, 300);
+}
+
+#define PL_KERNEL(isa, forward, backward)                                                    \
+  TEST(Linear4, forward) {                                                                   \
+    if (!isa_supported(Isa::isa)) GTEST_SKIP() << isa_name(Isa::isa) << " is not supported"; \
+    check({forward, backward});                                                              \
+  }
+#include "kernels/linear4/kernels.inc"
+#undef PL_KERNEL
+
+TEST(Linear4, BackwardIsTheTransposeOfForward) {
+  // <dy, x W^T> = <dy W, x>, for every instruction set.
+  const Q4Shape shape{70, 200, Quant::kNf4, 64};
+  const TestMatrix w(shape, 12);
+  const std::vector<float> x = test::random_floats(9 * shape.cols, 13);
+  const std::vector<float> dy = test::random_floats(9 * shape.rows, 14);
+  for (Isa isa : supported_isas()) {
+    std::vector<float> y(dy.size()), dx(x.size());
+    linear4(x.data(), 9, w.matrix(), nullptr, y.data(), isa);
+    linear4_backward(dy.data(), 9, w.matrix(), dx.data(), isa);
+    double left = 0.0, right = 0.0, magnitude = 0.0;
+    for (size_t i = 0; i < y.size(); ++i) left += static_cast<double>(dy[i]) * y[i];
+    for (size_t i = 0; i < x.size(); ++i) right += static_cast<double>(dx[i]) * x[i];
+    for (int64_t i = 0; i < 9; ++i) {
+      for (int64_t n = 0; n < shape.rows; ++n) {
+        for (int64_t k = 0; k < shape.cols; ++k) {
+          magnitude += std::abs(static_cast<double>(dy[static_cast<size_t>(i * shape.rows + n)]) * w.value(n, k) *
+                                x[static_cast<size_t>(i * shape.cols + k)]);
+        }
+      }
+    }
+    // Each side carries the rounding of its own product.
+    const double bound = test::sum_bound(shape.cols, magnitude) + test::sum_bound(shape.rows, magnitude);
+    test::expect_near(left, right, bound, isa_name(isa));
+  }
+}
+
+TEST(Linear4, NoRows) {
+  const TestMatrix w({16, 128, Quant::kNf4, 64}, 15);
+  for (Isa isa : supported_isas()) {
+    linear4(nullptr, 0, w.matrix(), nullptr, nullptr, isa);
+    linear4_backward(nullptr, 0, w.matrix(), nullptr, isa);
+  }
+}
+
+}  // namespace
+}  // namespace pocketlora

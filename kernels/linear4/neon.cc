@@ -1,0 +1,14 @@
+#include "kernels/common/simd_neon.h"
+#include "kernels/linear4/generic.h"
+
+namespace pocketlora {
+
+void linear4_neon(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
+  linear4_generic<Neon>(x, n_rows, w, bias, y);
+}
+
+void linear4_backward_neon(const float* dy, int64_t n_rows, const Q4Matrix& w, float* dx) {
+  linear4_backward_generic<Neon>(dy, n_rows, w, dx);
+}
+
+}  // namespace pocketlora

@@ -1,0 +1,16 @@
+#include "kernels/common/simd_avx2.h"
+#include "kernels/lora_linear/generic.h"
+
+namespace pocketlora {
+
+void lora_linear_avx2(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, const LoraSite& lora,
+                      const Dropout* dropout, float* y) {
+  lora_linear_generic<Avx2>(x, n_rows, w, bias, lora, dropout, y);
+}
+
+void lora_linear_backward_avx2(const float* dy, const float* x, int64_t n_rows, const Q4Matrix& w, const LoraSite& lora,
+                               const Dropout* dropout, float* dx, float* da, float* db) {
+  lora_linear_backward_generic<Avx2>(dy, x, n_rows, w, lora, dropout, dx, da, db);
+}
+
+}  // namespace pocketlora
