@@ -1,7 +1,7 @@
 """The aarch64 build under emulation against the x86-64 build: the same training steps, evaluation and decoding.
 
-`max` shows every extension that the emulator knows; `cortex-a76` has neither i8mm nor bf16: a kernel that is chosen wrongly
-dies there.
+`max` shows every extension that the emulator knows; `cortex-a76` has neither i8mm nor bf16: a kernel chosen
+wrongly dies there.
 """
 
 from __future__ import annotations
