@@ -44,6 +44,11 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
+def stdout() -> Console:
+    """A console for results that people read."""
+    return Console(highlight=False)
+
+
 def finite(value: float) -> float | None:
     """The number, or None where JSON has no number for it (NaN, infinity)."""
     return value if math.isfinite(value) else None

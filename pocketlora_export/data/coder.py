@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from pocketlora_export.data.chat import ChatTemplate, Message
+from pocketlora_export.data.detokenizer import Detokenizer
 from pocketlora_export.errors import PocketLoraError, Status
 
 IGNORED = -100
@@ -91,6 +92,11 @@ class TextCoder:
             return self._ids(self._chat_template().render(messages, add_generation_prompt=True))
         except ValueError as error:
             raise PocketLoraError(Status.INPUT_MALFORMED, str(error)) from None
+
+    def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
+        """The text of tokens that continue `after`, special tokens left out."""
+        stream = Detokenizer(self.tokenizer, after)
+        return "".join([*map(stream.push, tokens), stream.flush()])
 
     def _chat_template(self) -> ChatTemplate:
         if self._template is None:

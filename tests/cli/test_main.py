@@ -31,7 +31,9 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
         for error in raised:
             raise error
 
-    monkeypatch.setattr(main.importlib, "import_module", lambda _name: SimpleNamespace(command=command))
+    monkeypatch.setattr(
+        "pocketlora_export.cli.main.importlib.import_module", lambda _name: SimpleNamespace(command=command)
+    )
     return raised
 
 
@@ -40,7 +42,9 @@ def invoke(runner: CliRunner, *arguments: str) -> Result:
 
 
 def test_help_lists_every_command_without_importing_any(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main.importlib, "import_module", lambda name: pytest.fail(f"imported {name}"))
+    monkeypatch.setattr(
+        "pocketlora_export.cli.main.importlib.import_module", lambda name: pytest.fail(f"imported {name}")
+    )
     result = invoke(runner, "--help")
     assert result.exit_code == 0
     assert all(name in result.output for name in main.COMMANDS)
