@@ -38,7 +38,7 @@ def _example(spec: InputSpec, rows: int, limits: Limits) -> Tensor:
 def _dims(specs: Sequence[InputSpec], rows: int, limits: Limits) -> list[dict[int, Any]]:
     names = {dim for spec in specs for dim in spec.shape if isinstance(dim, str)}
     table = {
-        name: Dim(f"d{index}", min=2, max=limits.bound(name, rows))
+        name: Dim(f"d{index}", min=0 if name.startswith("R") else 1, max=limits.bound(name, rows))
         for index, name in enumerate(sorted(names))
         if not (name == "N" and rows == 1)
     }

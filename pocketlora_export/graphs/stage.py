@@ -53,7 +53,7 @@ class Limits:
     prefill_t_max: int
     max_rank: int
     max_segments: int
-    t_min: int = 2
+    t_min: int = 1
 
     def bound(self, dim: str, rows: int) -> int:
         """The largest value of a dynamic dimension in a method of at most `rows` token rows."""
