@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "adapters/adapter_layout.h"
-#include "common/status.h"
+#include "common/result.h"
 
 namespace pocketlora {
 

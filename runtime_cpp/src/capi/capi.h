@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "adapters/adapter.h"
+#include "common/result.h"
+#include "engine/engine.h"
+#include "pocketlora/pocketlora.h"
+#include "session/session.h"
+#include "trainer/packed_batch.h"
+#include "trainer/trainer.h"
+
+// What the opaque handles of the C API are.
+
+struct pl_engine {
+  std::shared_ptr<pocketlora::Engine> engine;
+};
+
+struct pl_adapter {
+  pocketlora::Adapter::Pointer adapter;
+};
+
+struct pl_session {
+  std::unique_ptr<pocketlora::Session> session;
+};
+
+struct pl_trainer {
+  std::unique_ptr<pocketlora::Trainer> trainer;
+};
+
+namespace pocketlora {
+
+/// Keeps the message of a failure for pl_last_error(). @return its code.
+pl_status report(const Status& status);
+/// Fails with "`function`: `name` must not be null".
+pl_status report_null(const char* function, const char* name);
+
+/// Reads a struct of a caller that may know fewer or more fields than this library: what it does not have keeps its default.
+/// @return INVALID_ARGUMENT for a struct_size too small to be one of ours.
+template <typename T>
+Status read_struct(const T* from, const char* name, T* to) {
+  if (from == nullptr) return Status();
+  if (from->struct_size <= sizeof(size_t)) {
+    return error(PL_INVALID_ARGUMENT, "%s.struct_size: expected %zu, found %zu: initialise the struct first", name,
+                 sizeof(T), from->struct_size);
+  }
+  std::memcpy(to, from, from->struct_size < sizeof(T) ? from->struct_size : sizeof(T));
+  to->struct_size = sizeof(T);
+  return Status();
+}
+
+/// The same for a struct to be filled: fields beyond the caller's struct_size are left out.
+template <typename T>
+Status write_struct(const T& from, const char* name, T* to) {
+  const size_t size = to->struct_size;
+  if (size <= sizeof(size_t)) {
+    return error(PL_INVALID_ARGUMENT, "%s.struct_size: expected %zu, found %zu: set it before the call", name, sizeof(T),
+                 size);
+  }
+  std::memcpy(to, &from, size < sizeof(T) ? size : sizeof(T));
+  to->struct_size = size;
+  return Status();
+}
+
+/// Only the check of write_struct, to fail before the work is done. Null is fine.
+template <typename T>
+Status check_output_struct(const T* to, const char* name) {
+  if (to == nullptr) return Status();
+  T scratch = *to;
+  return write_struct(scratch, name, &scratch);
+}
+
+Result<std::vector<WeightedAdapter>> weighted_adapters(const pl_adapter_ref* refs, size_t n);
+Result<BatchView> batch_view(const pl_batch& batch, const char* name);
+
+}  // namespace pocketlora
+
+/// Returns from a C function when an expression (a Status) failed.
+#define PL_C_TRY(expression)                                                      \
+  do {                                                                            \
+    const ::pocketlora::Status pl_c_status = (expression);                        \
+    if (!pl_c_status.ok()) return ::pocketlora::report(pl_c_status);              \
+  } while (false)
+#define PL_C_ASSIGN(declaration, expression) PL_C_ASSIGN_IMPL(PL_CONCAT(pl_c_result_, __LINE__), declaration, expression)
+#define PL_C_ASSIGN_IMPL(name, declaration, expression)             \
+  auto name = (expression);                                         \
+  if (!name.ok()) return ::pocketlora::report(name.status());       \
+  declaration = std::move(name).value()
+#define PL_C_REQUIRE(pointer) \
+  if ((pointer) == nullptr) return ::pocketlora::report_null(__func__, #pointer)

@@ -1,0 +1,98 @@
+#include "capi/capi.h"
+#include "engine/proc_memory.h"
+#include "kernels/common/scratch.h"
+#include "trainer/evaluate.h"
+
+using pocketlora::check_output_struct;
+using pocketlora::Engine;
+using pocketlora::MemoryPart;
+using pocketlora::read_struct;
+using pocketlora::report;
+using pocketlora::Span;
+using pocketlora::write_struct;
+
+void pl_engine_options_init(pl_engine_options* options) {
+  if (options == nullptr) return;
+  *options = {};
+  options->struct_size = sizeof(*options);
+}
+
+pl_status pl_engine_open(const char* bundle_dir, const pl_engine_options* options, pl_engine** out) {
+  PL_C_REQUIRE(bundle_dir);
+  PL_C_REQUIRE(out);
+  pl_engine_options given;
+  pl_engine_options_init(&given);
+  PL_C_TRY(read_struct(options, "options", &given));
+  pocketlora::EngineOptions engine_options;
+  if (given.backend != nullptr) engine_options.backend = given.backend;
+  engine_options.num_threads = given.num_threads;
+  engine_options.verify_base = given.verify_base != 0;
+  PL_C_ASSIGN(auto engine, Engine::open(bundle_dir, engine_options));
+  *out = new pl_engine{std::move(engine)};
+  return PL_OK;
+}
+
+void pl_engine_close(pl_engine* engine) { delete engine; }
+
+pl_status pl_engine_get_info(const pl_engine* engine, pl_engine_info* info) {
+  PL_C_REQUIRE(engine);
+  PL_C_REQUIRE(info);
+  const pocketlora::Manifest& manifest = engine->engine->manifest();
+  pl_engine_info facts = {};
+  facts.vocab_size = manifest.model.vocab_size;
+  facts.hidden_size = manifest.model.hidden_size;
+  facts.num_layers = manifest.model.num_layers;
+  facts.max_seq_len = manifest.limits.max_seq_len;
+  facts.train_t_max = manifest.limits.train_t_max;
+  facts.prefill_t_max = manifest.limits.prefill_t_max;
+  facts.max_rank = manifest.limits.max_rank;
+  facts.max_segments = manifest.limits.max_segments;
+  facts.bos_token_id = manifest.model.bos_token_id;
+  facts.base_sha256 = manifest.adapter.base_sha256.c_str();
+  facts.manifest_json = manifest.text.c_str();
+  return report(write_struct(facts, "info", info));
+}
+
+pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory) {
+  PL_C_REQUIRE(engine);
+  PL_C_REQUIRE(memory);
+  const auto totals = engine->engine->account().totals();
+  const auto part = [&totals](MemoryPart which) { return totals[static_cast<size_t>(which)]; };
+  const pocketlora::MappedFile& base = engine->engine->base().file();
+  const auto process = pocketlora::read_process_memory();
+  const auto mapping = pocketlora::read_mapping_memory(base.data(), base.size());
+  pl_memory found = {};
+  found.arena = part(MemoryPart::kArena);
+  found.block_inputs = part(MemoryPart::kBlockInputs);
+  found.adapter = part(MemoryPart::kAdapter);
+  found.gradients = part(MemoryPart::kGradients);
+  found.optimizer = part(MemoryPart::kOptimizer);
+  found.kv_cache = part(MemoryPart::kKvCache);
+  found.scratch = part(MemoryPart::kScratch) + pocketlora::scratch_bytes_in_use();
+  found.other = part(MemoryPart::kOther);
+  found.rss_anon = process.rss_anon;
+  found.rss_file = process.rss_file;
+  found.unexplained = process.rss_anon - (found.arena + found.block_inputs + found.adapter + found.gradients +
+                                          found.optimizer + found.kv_cache + found.scratch + found.other);
+  found.base_private_dirty = mapping.private_dirty;
+  found.base_resident = mapping.resident;
+  return report(write_struct(found, "memory", memory));
+}
+
+pl_status pl_engine_evaluate(pl_engine* engine, const pl_adapter_ref* refs, size_t n, const pl_batch* batch,
+                             float* logprobs, pl_eval_report* report_out) {
+  PL_C_REQUIRE(engine);
+  PL_C_REQUIRE(batch);
+  PL_C_TRY(check_output_struct(report_out, "report"));
+  PL_C_ASSIGN(auto adapters, pocketlora::weighted_adapters(refs, n));
+  PL_C_ASSIGN(const auto view, pocketlora::batch_view(*batch, "batch"));
+  const Span<float> out = logprobs == nullptr ? Span<float>() : Span<float>(logprobs, view.tokens.size());
+  PL_C_ASSIGN(const auto result, evaluate(engine->engine.get(), std::move(adapters), view, out));
+  if (report_out == nullptr) return PL_OK;
+  pl_eval_report facts = {};
+  facts.sum_nll = result.sum_nll;
+  facts.num_labels = result.num_labels;
+  facts.num_tokens = result.num_tokens;
+  facts.seconds = result.seconds;
+  return report(write_struct(facts, "report", report_out));
+}

@@ -1,0 +1,114 @@
+#include <cstring>
+
+#include "capi/capi.h"
+#include "session/generate.h"
+
+using pocketlora::Session;
+using pocketlora::Span;
+using pocketlora::Status;
+
+namespace {
+
+Status copy_logits(Session* session, float* logits) {
+  if (logits == nullptr) return Status();
+  PL_ASSIGN_OR_RETURN(const Span<const float> values, session->logits());
+  std::memcpy(logits, values.data(), values.size() * sizeof(float));
+  return Status();
+}
+
+Status extend(Session* session, Span<const int64_t> tokens, float* logits) {
+  if (tokens.empty()) return pocketlora::error(PL_INVALID_ARGUMENT, "there are no tokens to append");
+  PL_RETURN_IF_ERROR(session->prefill(tokens));
+  return copy_logits(session, logits);
+}
+
+pocketlora::Result<pocketlora::GenerateOptions> read_options(const Session& session, const pl_generate_options* given) {
+  pl_generate_options c;
+  pl_generate_options_init(&c);
+  PL_RETURN_IF_ERROR(pocketlora::read_struct(given, "options", &c));
+  if (c.stop_tokens == nullptr && c.num_stop_tokens > 0) {
+    return pocketlora::error(PL_INVALID_ARGUMENT, "options.stop_tokens must not be null when num_stop_tokens is %zu",
+                             c.num_stop_tokens);
+  }
+  pocketlora::GenerateOptions options;
+  options.max_new_tokens = c.max_new_tokens;
+  options.sampling = {c.temperature, c.top_p, c.seed};
+  if (c.stop_tokens != nullptr) {
+    options.stop_tokens.assign(c.stop_tokens, c.stop_tokens + c.num_stop_tokens);
+  } else {
+    options.stop_tokens = session.engine().manifest().model.eos_token_ids;
+  }
+  return options;
+}
+
+}  // namespace
+
+void pl_session_options_init(pl_session_options* options) {
+  if (options == nullptr) return;
+  *options = {};
+  options->struct_size = sizeof(*options);
+}
+
+void pl_generate_options_init(pl_generate_options* options) {
+  if (options == nullptr) return;
+  *options = {};
+  options->struct_size = sizeof(*options);
+  options->max_new_tokens = pocketlora::GenerateOptions().max_new_tokens;
+  options->top_p = 1.0F;
+}
+
+pl_status pl_session_create(pl_engine* engine, const pl_session_options* options, pl_session** out) {
+  PL_C_REQUIRE(engine);
+  PL_C_REQUIRE(out);
+  pl_session_options given;
+  pl_session_options_init(&given);
+  PL_C_TRY(pocketlora::read_struct(options, "options", &given));
+  PL_C_ASSIGN(auto session, Session::create(engine->engine, given.context_length));
+  *out = new pl_session{std::move(session)};
+  return PL_OK;
+}
+
+void pl_session_free(pl_session* session) { delete session; }
+
+pl_status pl_session_set_adapters(pl_session* session, const pl_adapter_ref* refs, size_t n) {
+  PL_C_REQUIRE(session);
+  PL_C_ASSIGN(auto adapters, pocketlora::weighted_adapters(refs, n));
+  return pocketlora::report(session->session->set_adapters(std::move(adapters)));
+}
+
+pl_status pl_session_reset(pl_session* session) {
+  PL_C_REQUIRE(session);
+  session->session->reset();
+  return PL_OK;
+}
+
+int64_t pl_session_length(const pl_session* session) { return session == nullptr ? 0 : session->session->length(); }
+
+pl_status pl_session_prefill(pl_session* session, const int64_t* tokens, size_t n, float* logits) {
+  PL_C_REQUIRE(session);
+  PL_C_REQUIRE(tokens);
+  return pocketlora::report(extend(session->session.get(), Span<const int64_t>(tokens, n), logits));
+}
+
+pl_status pl_session_decode(pl_session* session, int64_t token, float* logits) {
+  PL_C_REQUIRE(session);
+  return pocketlora::report(extend(session->session.get(), Span<const int64_t>(&token, 1), logits));
+}
+
+pl_status pl_session_generate(pl_session* session, const int64_t* prompt, size_t n, const pl_generate_options* options,
+                              pl_token_callback callback, void* user, pl_generate_report* report_out) {
+  PL_C_REQUIRE(session);
+  if (n > 0) PL_C_REQUIRE(prompt);
+  PL_C_TRY(pocketlora::check_output_struct(report_out, "report"));
+  PL_C_ASSIGN(const auto read, read_options(*session->session, options));
+  const auto sink = [callback, user](int64_t token) { return callback == nullptr || callback(token, user) == 0; };
+  PL_C_ASSIGN(const auto result, generate(session->session.get(), Span<const int64_t>(prompt, n), read, sink));
+  if (report_out == nullptr) return PL_OK;
+  pl_generate_report facts = {};
+  facts.prompt_tokens = result.prompt_tokens;
+  facts.new_tokens = result.new_tokens;
+  facts.prefill_seconds = result.prefill_seconds;
+  facts.decode_seconds = result.decode_seconds;
+  facts.stop_reason = static_cast<int32_t>(result.stop_reason);
+  return pocketlora::report(pocketlora::write_struct(facts, "report", report_out));
+}

@@ -1,0 +1,127 @@
+#include "capi/capi.h"
+#include "engine/charged_adapter.h"
+
+using pocketlora::Result;
+using pocketlora::Span;
+using pocketlora::Status;
+using pocketlora::Trainer;
+using pocketlora::TrainerOptions;
+
+namespace {
+
+std::vector<std::string> split_names(const char* text) {
+  std::vector<std::string> names;
+  std::string name;
+  for (const char* c = text; c != nullptr; ++c) {
+    if (*c != ',' && *c != '\0') {
+      if (*c != ' ') name += *c;
+      continue;
+    }
+    if (!name.empty()) names.push_back(std::move(name));
+    name.clear();
+    if (*c == '\0') break;
+  }
+  return names;
+}
+
+Result<TrainerOptions> read_options(const pl_trainer_options* given) {
+  pl_trainer_options c;
+  pl_trainer_options_init(&c);
+  PL_RETURN_IF_ERROR(pocketlora::read_struct(given, "options", &c));
+  TrainerOptions options;
+  options.rank = c.rank;
+  options.alpha = static_cast<double>(c.alpha);
+  options.target_modules = split_names(c.target_modules);
+  options.optimizer = c.optimizer;
+  options.settings.learning_rate = c.learning_rate;
+  options.settings.beta1 = c.beta1;
+  options.settings.beta2 = c.beta2;
+  options.settings.epsilon = c.epsilon;
+  options.settings.weight_decay = c.weight_decay;
+  options.settings.momentum = c.momentum;
+  options.dropout = c.dropout;
+  options.seed = c.seed;
+  return options;
+}
+
+using Compute = Result<pocketlora::StepReport> (Trainer::*)(const std::vector<pocketlora::BatchView>&);
+
+Status compute(Trainer* trainer, Compute method, const pl_batch* micro_batches, size_t n, pl_step_report* report) {
+  PL_RETURN_IF_ERROR(pocketlora::check_output_struct(report, "report"));
+  std::vector<pocketlora::BatchView> views;
+  for (size_t i = 0; i < n; ++i) {
+    const std::string name = "micro_batches[" + std::to_string(i) + "]";
+    PL_ASSIGN_OR_RETURN(views.emplace_back(), pocketlora::batch_view(micro_batches[i], name.c_str()));
+  }
+  PL_ASSIGN_OR_RETURN(const auto result, (trainer->*method)(views));
+  if (report == nullptr) return Status();
+  pl_step_report facts = {};
+  facts.step = result.step;
+  facts.loss = result.loss;
+  facts.num_tokens = result.num_tokens;
+  facts.num_labels = result.num_labels;
+  facts.grad_norm = result.grad_norm;
+  facts.seconds = result.seconds;
+  return pocketlora::write_struct(facts, "report", report);
+}
+
+}  // namespace
+
+void pl_trainer_options_init(pl_trainer_options* options) {
+  if (options == nullptr) return;
+  const TrainerOptions defaults;
+  *options = {};
+  options->struct_size = sizeof(*options);
+  options->rank = static_cast<int32_t>(defaults.rank);
+  options->alpha = static_cast<float>(defaults.alpha);
+  options->optimizer = defaults.optimizer;
+  options->learning_rate = defaults.settings.learning_rate;
+  options->beta1 = defaults.settings.beta1;
+  options->beta2 = defaults.settings.beta2;
+  options->epsilon = defaults.settings.epsilon;
+}
+
+pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* options, const pl_adapter* init,
+                            pl_trainer** out) {
+  PL_C_REQUIRE(engine);
+  PL_C_REQUIRE(out);
+  PL_C_ASSIGN(const auto read, read_options(options));
+  PL_C_ASSIGN(auto trainer, Trainer::create(engine->engine, read, init == nullptr ? nullptr : init->adapter));
+  *out = new pl_trainer{std::move(trainer)};
+  return PL_OK;
+}
+
+void pl_trainer_free(pl_trainer* trainer) { delete trainer; }
+
+pl_status pl_trainer_set_learning_rate(pl_trainer* trainer, float learning_rate) {
+  PL_C_REQUIRE(trainer);
+  return pocketlora::report(trainer->trainer->set_learning_rate(learning_rate));
+}
+
+pl_status pl_trainer_step(pl_trainer* trainer, const pl_batch* micro_batches, size_t n, pl_step_report* report) {
+  PL_C_REQUIRE(trainer);
+  PL_C_REQUIRE(micro_batches);
+  return pocketlora::report(compute(trainer->trainer.get(), &Trainer::step, micro_batches, n, report));
+}
+
+pl_status pl_trainer_forward_backward(pl_trainer* trainer, const pl_batch* micro_batches, size_t n,
+                                      pl_step_report* report) {
+  PL_C_REQUIRE(trainer);
+  PL_C_REQUIRE(micro_batches);
+  return pocketlora::report(compute(trainer->trainer.get(), &Trainer::forward_backward, micro_batches, n, report));
+}
+
+pl_status pl_trainer_get_gradient(const pl_trainer* trainer, const char* name, float* out, size_t n) {
+  PL_C_REQUIRE(trainer);
+  PL_C_REQUIRE(name);
+  PL_C_REQUIRE(out);
+  return pocketlora::report(trainer->trainer->get_gradient(name, Span<float>(out, n)));
+}
+
+pl_status pl_trainer_get_adapter(const pl_trainer* trainer, pl_adapter** out) {
+  PL_C_REQUIRE(trainer);
+  PL_C_REQUIRE(out);
+  PL_C_ASSIGN(auto adapter, trainer->trainer->adapter());
+  *out = new pl_adapter{charge_adapter(trainer->trainer->shared_engine(), std::move(adapter))};
+  return PL_OK;
+}

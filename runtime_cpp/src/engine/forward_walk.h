@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/stage_graph.h"
+
+namespace pocketlora {
+
+/// Token rows that go through embed and all blocks.
+struct TokenRows {
+  const int64_t* tokens;     ///< [rows]
+  const int64_t* positions;  ///< [rows]
+  int64_t rows;
+};
+
+/// The forward walk, embed → block × L, the same for training, evaluation, prefill and decode.
+struct ForwardWalk {
+  StageGraph* graph;
+  std::string role;  ///< of the blocks: "forward", "prefill" or "decode"
+  Extents extents;
+  SiteBindings sites;
+  float* rope;        ///< [rows, head_dim]; filled by embed, read by every block (and by the backward)
+  size_t rope_bytes;
+  size_t hidden_bytes;  ///< of each buffer of `hidden`
+  /// The hidden state that block `layer` reads; layer = L is the last block's output. Neighbours must not overlap.
+  std::function<float*(int64_t layer)> hidden;
+  /// Adds what else the blocks of this role need (segments and dropout, or the cache and its new rows).
+  std::function<void(int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>* outputs)> extra;
+
+  Status run(const TokenRows& tokens) const;
+};
+
+}  // namespace pocketlora

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace pocketlora {
+
+/// Bytes, from /proc/self/status.
+struct ProcessMemory {
+  int64_t rss_anon = 0, rss_file = 0;
+};
+ProcessMemory parse_proc_status(std::string_view text);
+ProcessMemory read_process_memory();
+
+/// Bytes, from /proc/self/smaps.
+struct MappingMemory {
+  int64_t resident = 0, private_dirty = 0;
+};
+/// Sums the entries that lie in [begin, end).
+MappingMemory parse_proc_smaps(std::string_view text, uintptr_t begin, uintptr_t end);
+MappingMemory read_mapping_memory(const void* data, size_t size);
+
+}  // namespace pocketlora

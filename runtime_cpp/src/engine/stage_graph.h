@@ -1,0 +1,87 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "adapters/adapter_tensors.h"
+#include "bundle/bundle.h"
+#include "common/result.h"
+#include "common/span.h"
+#include "engine/loaded_program.h"
+
+namespace pocketlora {
+
+/// A caller's tensor for a runtime input, by its name in the manifest.
+struct InputTensor {
+  std::string_view name;
+  const void* data;
+};
+
+/// A caller's buffer for an output.
+struct OutputTensor {
+  std::string_view name;
+  void* data;
+  size_t bytes;
+};
+
+/// What the adapter inputs of blocks are bound to, and where their gradients go; indexed like the manifest's sites.
+/// `gradients` is only needed by a method that has gradient outputs.
+struct SiteBindings {
+  Span<const AdapterSiteView> views;
+  Span<const AdapterSite> gradients;
+};
+
+/// A program and how the manifest says to walk it: which method each layer calls and what is bound to it. The base's tensors are bound
+/// where they lie in the mapping. Thread-safe: one stage of the program runs at a time.
+class StageGraph {
+ public:
+  /// @param bundle outlives the graph. @param kind "train" or "infer". @return BACKEND_MISSING when the bundle has no such program.
+  static Result<std::unique_ptr<StageGraph>> open(const Bundle& bundle, const std::string& backend,
+                                                  const std::string& kind, MemoryAccount* account);
+
+  int64_t num_layers() const { return static_cast<int64_t>(blocks_.size()); }
+  const MethodSpec& embed_spec() const { return *embed_.spec; }
+
+  Status run_embed(const Extents& extents, const std::vector<InputTensor>& inputs,
+                   const std::vector<OutputTensor>& outputs);
+  /// @param role "forward", "backward", "prefill" or "decode".
+  Status run_block(int64_t layer, const std::string& role, const Extents& extents, const SiteBindings& sites,
+                   const std::vector<InputTensor>& inputs, const std::vector<OutputTensor>& outputs);
+  Status run_head(const Extents& extents, const std::vector<InputTensor>& inputs,
+                  const std::vector<OutputTensor>& outputs);
+
+ private:
+  /// Where an input or output comes from, worked out once.
+  enum class Source { kCaller, kWeight, kSiteA, kSiteB, kSiteScale };
+  struct Slot {
+    Source source = Source::kCaller;
+    const void* weight = nullptr;
+    size_t site = 0;
+  };
+  struct Call {
+    const MethodSpec* spec = nullptr;
+    std::vector<Slot> inputs, outputs;
+  };
+
+  StageGraph(const Bundle& bundle, const StageSet& set) : bundle_(bundle), set_(set) {}
+  Result<Call> make_call(const std::string& method, const std::map<std::string, std::string>& weights,
+                         const std::map<std::string, std::string>& sites) const;
+  Result<Slot> site_slot(const std::string& name, const std::map<std::string, std::string>& sites) const;
+  Status run(const Call& call, const Extents& extents, const SiteBindings& sites,
+             const std::vector<InputTensor>& inputs, const std::vector<OutputTensor>& outputs);
+  Status bind_input(Stage* stage, size_t index, const Slot& slot, const Extents& extents, const SiteBindings& sites,
+                    const std::vector<InputTensor>& inputs) const;
+  Status bind_output(Stage* stage, size_t index, const Slot& slot, const Extents& extents, const SiteBindings& sites,
+                     const std::vector<OutputTensor>& outputs) const;
+
+  const Bundle& bundle_;
+  const StageSet& set_;
+  const ProgramSpec* program_spec_ = nullptr;
+  std::unique_ptr<LoadedProgram> program_;
+  Call embed_, head_;
+  std::vector<std::map<std::string, Call>> blocks_;  ///< by layer, then role
+};
+
+}  // namespace pocketlora

@@ -1,0 +1,104 @@
+#include "session/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+namespace pocketlora {
+namespace {
+
+Sampler make(float temperature, float top_p, uint64_t seed) {
+  SamplingOptions options;
+  options.temperature = temperature;
+  options.top_p = top_p;
+  options.seed = seed;
+  return Sampler::create(options).value();
+}
+
+int64_t draw(Sampler& sampler, const std::vector<float>& logits) {
+  const Result<int64_t> token = sampler.sample(logits);
+  EXPECT_TRUE(token.ok());
+  return token.value();
+}
+
+TEST(Sampler, GreedyTakesTheLargestAndTheLowestIdAmongEquals) {
+  Sampler sampler = make(0.0F, 1.0F, 1);
+  EXPECT_EQ(draw(sampler, {0.5F, 2.0F, -1.0F, 2.0F}), 1);
+}
+
+TEST(Sampler, TheSameSeedGivesTheSameTokens) {
+  const std::vector<float> logits = {0.1F, 0.2F, 0.3F, 0.0F, -0.5F, 0.15F};
+  Sampler first = make(1.0F, 1.0F, 42);
+  Sampler second = make(1.0F, 1.0F, 42);
+  Sampler other = make(1.0F, 1.0F, 43);
+  bool differs = false;
+  for (int i = 0; i < 64; ++i) {
+    const int64_t token = draw(first, logits);
+    EXPECT_EQ(token, draw(second, logits));
+    differs = differs || token != draw(other, logits);
+  }
+  EXPECT_TRUE(differs);
+}
+
+TEST(Sampler, FrequenciesFollowTheSoftmax) {
+  const std::vector<float> logits = {0.0F, std::log(2.0F), std::log(5.0F)};
+  Sampler sampler = make(1.0F, 1.0F, 7);
+  constexpr int kDraws = 20000;
+  std::map<int64_t, int> counts;
+  for (int i = 0; i < kDraws; ++i) ++counts[draw(sampler, logits)];
+  const double expected[] = {1.0 / 8, 2.0 / 8, 5.0 / 8};
+  for (int token = 0; token < 3; ++token) {
+    const double p = expected[token];
+    const double five_sigma = 5 * std::sqrt(p * (1 - p) / kDraws);
+    EXPECT_NEAR(counts[token] / static_cast<double>(kDraws), p, five_sigma);
+  }
+}
+
+TEST(Sampler, LowTemperatureApproachesGreedy) {
+  Sampler sampler = make(0.01F, 1.0F, 3);
+  // The odds of the second token are e^-100.
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(draw(sampler, {1.0F, 2.0F, 0.0F}), 1);
+}
+
+TEST(Sampler, TopPKeepsTheFewestTokensThatReachIt) {
+  const std::vector<float> logits = {std::log(0.5F), std::log(0.3F), std::log(0.15F), std::log(0.05F)};
+  Sampler sampler = make(1.0F, 0.7F, 11);
+  std::map<int64_t, int> counts;
+  for (int i = 0; i < 2000; ++i) ++counts[draw(sampler, logits)];
+  EXPECT_EQ(counts.size(), 2U);
+  EXPECT_GT(counts[0], 0);
+  EXPECT_GT(counts[1], 0);
+}
+
+TEST(Sampler, TopPReachesBeyondTheFirstSortedTokens) {
+  const std::vector<float> logits(1000, 0.0F);  // uniform: 90 % are 900 tokens, ids 0 to 899
+  Sampler sampler = make(1.0F, 0.9F, 5);
+  int64_t largest = 0;
+  for (int i = 0; i < 5000; ++i) largest = std::max(largest, draw(sampler, logits));
+  EXPECT_GT(largest, 700);
+  EXPECT_LE(largest, 900);
+}
+
+TEST(Sampler, RefusesNaN) {
+  Sampler sampler = make(0.0F, 1.0F, 0);
+  const std::vector<float> logits = {0.0F, std::numeric_limits<float>::quiet_NaN()};
+  const Result<int64_t> token = sampler.sample(logits);
+  ASSERT_FALSE(token.ok());
+  EXPECT_EQ(token.status().code(), PL_BACKEND_EXECUTION);
+}
+
+TEST(Sampler, ListsAllOptionsOutOfRange) {
+  SamplingOptions options;
+  options.temperature = -1.0F;
+  options.top_p = 0.0F;
+  const Result<Sampler> sampler = Sampler::create(options);
+  ASSERT_FALSE(sampler.ok());
+  EXPECT_EQ(sampler.status().code(), PL_INVALID_ARGUMENT);
+  EXPECT_NE(sampler.status().message().find("temperature"), std::string::npos);
+  EXPECT_NE(sampler.status().message().find("top_p"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pocketlora

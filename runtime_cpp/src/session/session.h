@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "adapters/adapter_set.h"
+#include "common/result.h"
+#include "common/span.h"
+#include "engine/engine.h"
+#include "session/kv_cache.h"
+
+namespace pocketlora {
+
+/// A live context: tokens, their KV rows, and the active adapters. Rows are computed lazily: a token appended or a set replaced only
+/// marks what is pending, and everything pending is computed when logits are needed or a prefill ends. A failed call leaves the tokens
+/// as they were. For one thread at a time.
+class Session {
+ public:
+  /// @param context_length KV rows; 0 = the bundle's max_seq_len.
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<Engine> engine, int64_t context_length);
+
+  /// Replaces the whole set; the next computation redoes all tokens with it, as one prefill.
+  Status set_adapters(std::vector<WeightedAdapter> adapters);
+  void reset();
+  int64_t length() const { return static_cast<int64_t>(tokens_.size()); }
+  int64_t capacity() const { return cache_.capacity(); }
+  Engine& engine() const { return *engine_; }
+
+  /// Appends without computing. @return SEQUENCE_TOO_LONG, or INVALID_ARGUMENT for an id outside the vocabulary.
+  Status append(Span<const int64_t> tokens);
+  /// Computes what is pending. @param tokens to be appended first; on failure they are taken back.
+  Status prefill(Span<const int64_t> tokens);
+  /// Logits [vocab_size] of the last token, computing what is pending; valid until the session changes.
+  /// @return INVALID_STATE for an empty session.
+  Result<Span<const float>> logits();
+
+ private:
+  explicit Session(std::shared_ptr<Engine> engine, KvCache cache) : engine_(std::move(engine)), cache_(std::move(cache)) {}
+  Status allocate_scratch();
+  Status check_tokens(Span<const int64_t> tokens) const;
+  int64_t next_chunk() const;
+  Status compute_pending();
+  Status compute_chunk(int64_t rows);
+
+  std::shared_ptr<Engine> engine_;
+  StageGraph* graph_ = nullptr;
+  KvCache cache_;
+  AdapterSet adapters_;
+  MemoryCharge adapters_charge_;
+  std::vector<int64_t> tokens_;
+  int64_t computed_ = 0;  ///< tokens whose KV rows belong to the active set
+  ReservedBuffer hidden_[2], rope_, logits_;
+  const float* last_hidden_ = nullptr;  ///< last row of the last chunk; null when nothing is computed
+  bool logits_valid_ = false;
+};
+
+}  // namespace pocketlora

@@ -1,0 +1,57 @@
+#include "trainer/loss_pass.h"
+
+#include "common/splitmix64.h"
+
+namespace pocketlora {
+
+int64_t Dropout::layer_seed(int64_t layer) const {
+  return static_cast<int64_t>(SplitMix64(seed ^ (static_cast<uint64_t>(layer) << 32)).next() & 0xFFFFFFFFU);
+}
+
+Extents LossPass::extents() const {
+  Extents extents;
+  extents.rows = static_cast<int64_t>(batch->tokens.size());
+  extents.segments = static_cast<int64_t>(batch->segments.size()) - 1;
+  return extents;
+}
+
+size_t LossPass::hidden_bytes() const {
+  return batch->tokens.size() * static_cast<size_t>(model->hidden_size) * sizeof(float);
+}
+
+void LossPass::add_block_inputs(int64_t layer, int64_t* seed, std::vector<InputTensor>* inputs) const {
+  *seed = dropout.layer_seed(layer);
+  inputs->push_back({"segments", batch->segments.data()});
+  inputs->push_back({"dropout", &dropout.probability});
+  inputs->push_back({"seed", seed});
+}
+
+Result<LossPass::Output> LossPass::run() const {
+  const Extents dims = extents();
+  int64_t seed = 0;
+  ForwardWalk walk;
+  walk.graph = graph;
+  walk.role = "forward";
+  walk.extents = dims;
+  walk.sites = {sites.views, {}};
+  walk.rope = rope;
+  walk.rope_bytes = batch->tokens.size() * static_cast<size_t>(model->head_dim) * sizeof(float);
+  walk.hidden_bytes = hidden_bytes();
+  walk.hidden = hidden;
+  walk.extra = [&](int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>*) {
+    add_block_inputs(layer, &seed, inputs);
+  };
+  PL_RETURN_IF_ERROR(walk.run({batch->tokens.data(), rows->positions.data(), dims.rows}));
+
+  Output output;
+  output.logprobs.resize(batch->tokens.size());
+  PL_RETURN_IF_ERROR(graph->run_head(
+      dims,
+      {{"hidden", hidden(graph->num_layers())}, {"labels", rows->targets.data()}, {"weights", rows->weights.data()}},
+      {{"logprobs", output.logprobs.data(), output.logprobs.size() * sizeof(float)},
+       {"loss", &output.loss, sizeof(output.loss)},
+       {"grad_hidden", grad_hidden, hidden_bytes()}}));
+  return output;
+}
+
+}  // namespace pocketlora

@@ -1,0 +1,102 @@
+#include "trainer/packed_batch.h"
+
+#include <string>
+
+namespace pocketlora {
+namespace {
+
+void check_segments(const BatchView& batch, int64_t max_segments, ProblemList* problems) {
+  const auto rows = static_cast<int64_t>(batch.tokens.size());
+  const auto count = static_cast<int64_t>(batch.segments.size()) - 1;
+  if (count < 1 || count > max_segments) {
+    return problems->addf("segments: expected 1 to %lld of them, found %lld", static_cast<long long>(max_segments),
+                          static_cast<long long>(count));
+  }
+  if (batch.segments[0] != 0 || batch.segments[static_cast<size_t>(count)] != rows) {
+    problems->addf("segments: expected offsets from 0 to %lld, found %lld to %lld", static_cast<long long>(rows),
+                   static_cast<long long>(batch.segments[0]),
+                   static_cast<long long>(batch.segments[static_cast<size_t>(count)]));
+  }
+  for (size_t s = 1; s < batch.segments.size(); ++s) {
+    if (batch.segments[s] > batch.segments[s - 1]) continue;
+    return problems->addf("segments: offset %zu is %lld after %lld, a segment has at least one token", s,
+                          static_cast<long long>(batch.segments[s]), static_cast<long long>(batch.segments[s - 1]));
+  }
+}
+
+void check_ids(const char* what, Span<const int64_t> ids, int64_t vocabulary, bool may_be_ignored,
+               ProblemList* problems) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if ((ids[i] >= 0 && ids[i] < vocabulary) || (may_be_ignored && ids[i] == kIgnoredLabel)) continue;
+    return problems->addf("%s[%zu]: expected an id from 0 to %lld%s, found %lld", what, i,
+                          static_cast<long long>(vocabulary - 1), may_be_ignored ? " or -100" : "",
+                          static_cast<long long>(ids[i]));
+  }
+}
+
+/// Calls visit(row, next) for each row that has a successor in its segment.
+template <typename Visit>
+void each_prediction(const BatchView& batch, const Visit& visit) {
+  for (size_t s = 0; s + 1 < batch.segments.size(); ++s) {
+    for (int64_t row = batch.segments[s]; row + 1 < batch.segments[s + 1]; ++row) {
+      visit(static_cast<size_t>(row), static_cast<size_t>(row) + 1);
+    }
+  }
+}
+
+PackedRows unlabelled_rows(const BatchView& batch) {
+  PackedRows rows;
+  rows.positions.resize(batch.tokens.size());
+  rows.targets.assign(batch.tokens.size(), kIgnoredLabel);
+  rows.weights.assign(batch.tokens.size(), 0.0F);
+  for (size_t s = 0; s + 1 < batch.segments.size(); ++s) {
+    for (int64_t row = batch.segments[s]; row < batch.segments[s + 1]; ++row) {
+      rows.positions[static_cast<size_t>(row)] = row - batch.segments[s];
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+Status check_batch(const BatchView& batch, const Manifest& manifest, const std::string& where) {
+  const Limits& limits = manifest.limits;
+  const auto rows = static_cast<int64_t>(batch.tokens.size());
+  ProblemList problems;
+  if (rows < limits.train_t_min) {
+    problems.addf("expected at least %lld tokens, found %lld", static_cast<long long>(limits.train_t_min),
+                  static_cast<long long>(rows));
+  }
+  check_segments(batch, limits.max_segments, &problems);
+  check_ids("tokens", batch.tokens, manifest.model.vocab_size, false, &problems);
+  check_ids("labels", batch.labels, manifest.model.vocab_size, true, &problems);
+  PL_RETURN_IF_ERROR(problems.to_status(PL_INVALID_ARGUMENT, where + ":"));
+  if (rows <= limits.train_t_max) return Status();
+  return error(PL_SEQUENCE_TOO_LONG, "%s has %lld tokens: the bundle was exported for at most %lld", where.c_str(),
+               static_cast<long long>(rows), static_cast<long long>(limits.train_t_max));
+}
+
+int64_t count_labels(const BatchView& batch) {
+  int64_t count = 0;
+  each_prediction(batch, [&](size_t, size_t next) { count += batch.labels[next] != kIgnoredLabel ? 1 : 0; });
+  return count;
+}
+
+PackedRows pack_for_loss(const BatchView& batch, float weight) {
+  PackedRows rows = unlabelled_rows(batch);
+  each_prediction(batch, [&](size_t row, size_t next) {
+    rows.targets[row] = batch.labels[next];
+    if (batch.labels[next] != kIgnoredLabel) rows.weights[row] = weight;
+  });
+  return rows;
+}
+
+PackedRows pack_for_logprobs(const BatchView& batch) {
+  PackedRows rows = unlabelled_rows(batch);
+  each_prediction(batch, [&](size_t row, size_t next) {
+    rows.targets[row] = batch.labels[next] != kIgnoredLabel ? batch.labels[next] : batch.tokens[next];
+  });
+  return rows;
+}
+
+}  // namespace pocketlora
