@@ -1,0 +1,203 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "kernels/attention/attention.h"
+#include "kernels/common/test_support.h"
+
+/**
+ * Attention and its gradients by definition, in double, with a bound on the error of a fp32 computation of each value.
+ * With u = 2^-24 and γ(n) = n·u / (1 − n·u) (sum_bound): a score's error is γ(D)·scale·Σ|q·k|; it, the rounding of s −
+ * m and 2 ulp of exp are the relative error of exp(s − m); sums over keys and over query rows add γ of their length.
+ */
+namespace pocketlora::test {
+
+/** Random inputs of one call. */
+struct AttentionCase {
+  AttentionCase(int64_t heads, int64_t kv_heads, int64_t dim, const std::vector<int64_t>& lengths)
+      : num_heads(heads), num_kv_heads(kv_heads), head_dim(dim) {
+    segments.push_back(0);
+    for (const int64_t length : lengths) segments.push_back(segments.back() + length);
+    q = random_floats(q_size(), 21);
+    k = random_floats(kv_size(), 22);
+    v = random_floats(kv_size(), 23);
+    dout = random_floats(q_size(), 24);
+  }
+
+  int64_t n_rows() const { return segments.back(); }
+  int64_t num_segments() const { return static_cast<int64_t>(segments.size()) - 1; }
+  int64_t group() const { return num_heads / num_kv_heads; }
+  int64_t q_stride() const { return num_heads * head_dim; }
+  int64_t kv_stride() const { return num_kv_heads * head_dim; }
+  int64_t q_size() const { return n_rows() * q_stride(); }
+  int64_t kv_size() const { return n_rows() * kv_stride(); }
+  float scale() const { return 1.0f / std::sqrt(static_cast<float>(head_dim)); }
+  AttentionShape shape() const { return {n_rows(), num_heads, num_kv_heads, head_dim, scale()}; }
+  std::string name() const {
+    return std::to_string(num_heads) + ":" + std::to_string(num_kv_heads) + " heads of " + std::to_string(head_dim) +
+           ", " + std::to_string(n_rows()) + " rows,";
+  }
+
+  int64_t num_heads, num_kv_heads, head_dim;
+  std::vector<int64_t> segments;
+  std::vector<float> q, k, v, dout;
+};
+
+/** The inputs in double, for differences. */
+struct WideInputs {
+  explicit WideInputs(const AttentionCase& c)
+      : q(c.q.begin(), c.q.end()), k(c.k.begin(), c.k.end()), v(c.v.begin(), c.v.end()) {}
+  std::vector<double> q, k, v;
+};
+
+/** Calls f(head, first row of the segment, row) for every row of every query head. */
+template <class F>
+void for_each_row(const AttentionCase& c, F f) {
+  for (int64_t s = 0; s < c.num_segments(); ++s) {
+    for (int64_t head = 0; head < c.num_heads; ++head) {
+      for (int64_t i = c.segments[static_cast<size_t>(s)]; i < c.segments[static_cast<size_t>(s) + 1]; ++i) {
+        f(head, c.segments[static_cast<size_t>(s)], i);
+      }
+    }
+  }
+}
+
+/** Σ a[x + d] · b[y + d], or of the absolute values. */
+template <class A, class B>
+double wide_dot(const A& a, int64_t x, const B& b, int64_t y, int64_t n, bool absolute = false) {
+  double sum = 0;
+  for (int64_t d = 0; d < n; ++d) {
+    const double term = static_cast<double>(a[static_cast<size_t>(x + d)]) * b[static_cast<size_t>(y + d)];
+    sum += absolute ? std::abs(term) : term;
+  }
+  return sum;
+}
+
+/** Σ dout · attention(q, k, v): the function whose gradients the backward computes. */
+inline double weighted_output(const AttentionCase& c, const WideInputs& x) {
+  double total = 0;
+  for_each_row(c, [&](int64_t head, int64_t first, int64_t i) {
+    const int64_t q = i * c.q_stride() + head * c.head_dim, kv_head = head / c.group() * c.head_dim;
+    double norm = 0, sum = 0;
+    for (int64_t j = first; j <= i; ++j) {
+      const int64_t kv = j * c.kv_stride() + kv_head;
+      const double p = std::exp(c.scale() * wide_dot(x.q, q, x.k, kv, c.head_dim));
+      norm += p;
+      sum += p * wide_dot(c.dout, q, x.v, kv, c.head_dim);
+    }
+    total += sum / norm;
+  });
+  return total;
+}
+
+/** Values and the bounds on their errors. */
+struct Bounded {
+  explicit Bounded(int64_t size) : value(static_cast<size_t>(size), 0.0), bound(static_cast<size_t>(size), 0.0) {}
+  void add(int64_t at, double v, double b) {
+    value[static_cast<size_t>(at)] += v;
+    bound[static_cast<size_t>(at)] += b;
+  }
+  std::vector<double> value, bound;
+};
+
+class AttentionReference {
+ public:
+  explicit AttentionReference(const AttentionCase& c)
+      : out(c.q_size()), lse(c.n_rows() * c.num_heads), dq(c.q_size()), dk(c.kv_size()), dv(c.kv_size()), c_(c) {
+    for_each_row(c, [this](int64_t head, int64_t first, int64_t i) { add_row(head, first, i); });
+    for (Bounded* result : {&out, &lse, &dq, &dk, &dv}) {
+      // Products of errors, and what is below the normal numbers.
+      for (double& bound : result->bound) bound = 1.01 * bound + 1e-37;
+    }
+  }
+
+  Bounded out, lse, dq, dk, dv;
+
+ private:
+  static constexpr double kUnit = std::numeric_limits<float>::epsilon() / 2;
+
+  /** One key as a row sees it: its score and the score's error. */
+  struct Key {
+    int64_t at;
+    double score, error;
+  };
+
+  void add_row(int64_t head, int64_t first, int64_t i) {
+    const int64_t dim = c_.head_dim, q = i * c_.q_stride() + head * dim;
+    std::vector<Key> keys;
+    double maximum = -INFINITY;
+    for (int64_t j = first; j <= i; ++j) {
+      const int64_t at = j * c_.kv_stride() + head / c_.group() * dim;
+      const double magnitude = c_.scale() * wide_dot(c_.q, q, c_.k, at, dim, true);
+      keys.push_back({at, c_.scale() * wide_dot(c_.q, q, c_.k, at, dim), sum_bound(dim, magnitude, 2)});
+      maximum = std::max(maximum, keys.back().score);
+    }
+    const double log_sum = add_forward(keys, maximum, q, i * c_.num_heads + head);
+    add_backward(keys, maximum + log_sum, q);
+  }
+
+  /** @return log Σ exp(s − maximum). */
+  double add_forward(const std::vector<Key>& keys, double maximum, int64_t q, int64_t row) {
+    const int64_t n = static_cast<int64_t>(keys.size());
+    double sum = 0, worst = 0;
+    for (const Key& key : keys) {
+      sum += std::exp(key.score - maximum);
+      worst = std::max(worst, exp_error(key, maximum));
+    }
+    for (const Key& key : keys) {
+      const double p = std::exp(key.score - maximum) / sum;
+      for (int64_t d = 0; d < c_.head_dim; ++d) {
+        const double term = p * c_.v[static_cast<size_t>(key.at + d)];
+        out.add(q + d, term, std::abs(term) * (exp_error(key, maximum) + worst) + sum_bound(2 * n, std::abs(term)));
+      }
+    }
+    const double log_sum = std::log(sum);
+    const double magnitudes = 1 + std::abs(log_sum) + std::abs(maximum) + std::abs(maximum + log_sum);
+    lse.add(row, maximum + log_sum, worst + sum_bound(n, 1) + 4 * kUnit * magnitudes);
+    return log_sum;
+  }
+
+  void add_backward(const std::vector<Key>& keys, double log_sum_exp, int64_t q) {
+    const int64_t n = static_cast<int64_t>(keys.size()), dim = c_.head_dim;
+    double delta = 0, delta_magnitude = 0;
+    for (int64_t d = 0; d < dim; ++d) {
+      const double term = c_.dout[static_cast<size_t>(q + d)] * out.value[static_cast<size_t>(q + d)];
+      delta += term;
+      delta_magnitude += std::abs(term);
+    }
+    for (const Key& key : keys) {
+      const double p = std::exp(key.score - log_sum_exp);
+      const double p_error = p * (exp_error(key, log_sum_exp) + kUnit * std::abs(log_sum_exp));
+      const double dp = wide_dot(c_.dout, q, c_.v, key.at, dim) - delta;
+      const double dp_error =
+          sum_bound(dim, wide_dot(c_.dout, q, c_.v, key.at, dim, true) + delta_magnitude, 2) + 3 * kUnit * std::abs(dp);
+      const double ds = c_.scale() * p * dp;
+      const double ds_error = c_.scale() * (p_error * std::abs(dp) + p * dp_error);
+      for (int64_t d = 0; d < dim; ++d) {
+        const size_t row = static_cast<size_t>(q + d);
+        add_product(dq, q + d, ds, ds_error, c_.k[static_cast<size_t>(key.at + d)], n);
+        add_product(dk, key.at + d, ds, ds_error, c_.q[row], c_.n_rows() * c_.group());
+        add_product(dv, key.at + d, p, p_error, c_.dout[row], c_.n_rows() * c_.group());
+      }
+    }
+  }
+
+  /** The relative error of exp(score − shift) in fp32. */
+  static double exp_error(const Key& key, double shift) {
+    return key.error + kUnit * std::abs(key.score - shift) + 4 * kUnit;
+  }
+
+  /** One term of a sum of `length` products of a weight that has an error. */
+  static void add_product(Bounded& result, int64_t at, double weight, double error, double x, int64_t length) {
+    result.add(at, weight * x, error * std::abs(x) + sum_bound(length, std::abs(weight * x)));
+  }
+
+  const AttentionCase& c_;
+};
+
+}  // namespace pocketlora::test
