@@ -1,0 +1,68 @@
+#include "kernels/common/bench_support.h"
+#include "kernels/linear4/linear4.h"
+
+namespace pocketlora {
+namespace {
+
+/// Arguments: rows of x, out_features, in_features, scheme.
+struct Operands {
+  explicit Operands(const benchmark::State& state)
+      : n_rows(state.range(0)),
+        w(state.range(1), state.range(2), static_cast<Quant>(state.range(3)), 64),
+        x(bench::random_floats(n_rows * state.range(2), 1)),
+        y(bench::random_floats(n_rows * state.range(1), 2)) {}
+
+  double flops() const { return 2.0 * static_cast<double>(n_rows * w.matrix().rows * w.matrix().cols); }
+  double bytes() const { return static_cast<double>(w.matrix().bytes()); }
+
+  int64_t n_rows;
+  bench::RandomMatrix w;
+  std::vector<float> x, y;
+};
+
+void forward(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
+  if (bench::skip(state, isa)) return;
+  Operands o(state);
+  for (auto _ : state) {
+    kernel.forward(o.x.data(), o.n_rows, o.w.matrix(), nullptr, o.y.data());
+    benchmark::ClobberMemory();
+  }
+  bench::count(state, o.flops(), o.bytes());
+}
+
+void backward(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
+  if (bench::skip(state, isa)) return;
+  Operands o(state);
+  for (auto _ : state) {
+    kernel.backward(o.y.data(), o.n_rows, o.w.matrix(), o.x.data());
+    benchmark::ClobberMemory();
+  }
+  bench::count(state, o.flops(), o.bytes());
+}
+
+void forward_shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"rows", "out", "in", "scheme"});
+  for (int64_t scheme : {0, 1}) {
+    b->Args({128, 2048, 2048, scheme});
+    b->Args({1, 2048, 2048, scheme});
+    b->Args({4, 2048, 2048, scheme});
+    // Larger than the caches: what decoding a model does.
+    b->Args({1, 32768, 2048, scheme});
+  }
+  b->Args({128, 1536, 576, 0});
+}
+
+void backward_shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"rows", "out", "in", "scheme"});
+  for (int64_t scheme : {0, 1}) b->Args({128, 2048, 2048, scheme});
+  b->Args({128, 1536, 576, 0});
+}
+
+#define PL_KERNEL(isa, forward_fn, backward_fn)                                                                    \
+  BENCHMARK_CAPTURE(forward, forward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(forward_shapes); \
+  BENCHMARK_CAPTURE(backward, backward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(backward_shapes);
+#include "kernels/linear4/kernels.inc"
+#undef PL_KERNEL
+
+}  // namespace
+}  // namespace pocketlora
