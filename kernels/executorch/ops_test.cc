@@ -1,0 +1,316 @@
+#include <executorch/runtime/core/evalue.h>
+#include <executorch/runtime/kernel/kernel_runtime_context.h>
+#include <executorch/runtime/kernel/operator_registry.h>
+#include <executorch/runtime/platform/runtime.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "kernels/common/parallel.h"
+#include "kernels/common/test_support.h"
+#include "kernels/executorch/parallel_backend.h"
+#include "kernels/executorch/register.h"
+#include "kernels/rms_norm/rms_norm.h"
+
+namespace pocketlora {
+namespace {
+
+using executorch::aten::DimOrderType;
+using executorch::aten::ScalarType;
+using executorch::aten::SizesType;
+using executorch::aten::StridesType;
+using executorch::aten::Tensor;
+using executorch::aten::TensorImpl;
+using executorch::runtime::Error;
+using executorch::runtime::EValue;
+using executorch::runtime::KernelRuntimeContext;
+
+/** Builds the stack of one call and runs it as a loaded program would. */
+class Call {
+ public:
+  explicit Call(const char* op) : op_(std::string("pocketlora::") + op + ".out") {}
+
+  Call& floats(std::vector<SizesType> sizes, std::vector<float> values) {
+    return tensor(ScalarType::Float, std::move(sizes), values);
+  }
+  Call& longs(std::vector<SizesType> sizes, std::vector<int64_t> values) {
+    return tensor(ScalarType::Long, std::move(sizes), values);
+  }
+  Call& bytes(std::vector<SizesType> sizes, std::vector<uint8_t> values) {
+    return tensor(ScalarType::Byte, std::move(sizes), values);
+  }
+  Call& zeros(std::vector<SizesType> sizes) {
+    const size_t n = numel(sizes);
+    return floats(std::move(sizes), std::vector<float>(n));
+  }
+  Call& integer(int64_t value) { return add(EValue(value)); }
+  Call& real(double value) { return add(EValue(value)); }
+  Call& boolean(bool value) { return add(EValue(value)); }
+  Call& none() { return add(EValue()); }
+  /** A tensor of those sizes at most, not bound to memory yet when `bound` is false. */
+  Call& output(std::vector<SizesType> sizes, bool bound = true) {
+    outputs_.push_back(values_.size());
+    zeros(std::move(sizes));
+    if (!bound) impls_.back().set_data(nullptr);
+    return *this;
+  }
+
+  Error run() {
+    EXPECT_TRUE(register_pocketlora_ops());
+    const auto function = executorch::runtime::get_op_function_from_registry(op_.c_str());
+    EXPECT_TRUE(function.ok()) << op_;
+    if (!function.ok()) return function.error();
+    std::vector<EValue*> stack;
+    for (EValue& value : values_) stack.push_back(&value);
+    stack.push_back(stack[outputs_.front()]);  // the returned value
+    KernelRuntimeContext context;
+    (*function)(context, {stack.data(), stack.size()});
+    return context.failure_state();
+  }
+
+  const Tensor& out(size_t i = 0) { return values_[outputs_[i]].toTensor(); }
+  std::vector<float> result(size_t i = 0) {
+    const float* data = out(i).const_data_ptr<float>();
+    return std::vector<float>(data, data + out(i).numel());
+  }
+
+ private:
+  static size_t numel(const std::vector<SizesType>& sizes) {
+    size_t n = 1;
+    for (const SizesType size : sizes) n *= static_cast<size_t>(size);
+    return n;
+  }
+
+  Call& add(EValue value) {
+    values_.push_back(std::move(value));
+    return *this;
+  }
+
+  template <class T>
+  Call& tensor(ScalarType dtype, std::vector<SizesType> sizes, const std::vector<T>& values) {
+    EXPECT_EQ(values.size(), numel(sizes)) << op_;
+    const auto* raw = reinterpret_cast<const uint8_t*>(values.data());
+    data_.emplace_back(raw, raw + values.size() * sizeof(T));
+    sizes_.push_back(std::move(sizes));
+    const std::vector<SizesType>& kept = sizes_.back();
+    order_.emplace_back();
+    strides_.emplace_back(kept.size(), 1);
+    for (size_t d = 0; d < kept.size(); ++d) order_.back().push_back(static_cast<DimOrderType>(d));
+    for (size_t d = kept.size(); d-- > 1;) strides_.back()[d - 1] = strides_.back()[d] * kept[d];
+    impls_.emplace_back(dtype, static_cast<ssize_t>(kept.size()), sizes_.back().data(), data_.back().data(),
+                        order_.back().data(), strides_.back().data(),
+                        executorch::runtime::TensorShapeDynamism::DYNAMIC_BOUND);
+    return add(EValue(Tensor(&impls_.back())));
+  }
+
+  std::string op_;
+  std::deque<std::vector<uint8_t>> data_;
+  std::deque<std::vector<SizesType>> sizes_;
+  std::deque<std::vector<DimOrderType>> order_;
+  std::deque<std::vector<StridesType>> strides_;
+  std::deque<TensorImpl> impls_;
+  std::deque<EValue> values_;
+  std::vector<size_t> outputs_;
+};
+
+std::vector<SizesType> sizes_of(const Tensor& tensor) {
+  return std::vector<SizesType>(tensor.sizes().begin(), tensor.sizes().end());
+}
+
+// An nf4 matrix [20, 70] with groups of 64: 2 x 1 tiles of 1088 bytes, every code 0 (value -1) and every scale 1.
+constexpr int64_t kRows = 20, kCols = 70;
+
+std::vector<uint8_t> unit_tiles() {
+  std::vector<uint8_t> tiles(2 * 1088, 0);
+  for (size_t tile = 0; tile < 2; ++tile) {
+    for (size_t s = 0; s < 32; ++s) tiles[tile * 1088 + 1024 + 2 * s + 1] = 0x3C;
+  }
+  return tiles;
+}
+
+Call& q4(Call& call) { return call.bytes({2, 1, 1088}, unit_tiles()); }
+Call& q4_facts(Call& call) { return call.integer(kRows).integer(kCols).integer(0).integer(64); }
+
+class Ops : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { executorch::runtime::runtime_init(); }
+};
+
+TEST_F(Ops, RegistrationIsIdempotentAndComplete) {
+  EXPECT_TRUE(register_pocketlora_ops());
+  EXPECT_TRUE(register_pocketlora_ops());
+  for (const char* name : {
+#define PL_OP(op) "pocketlora::" #op ".out",
+#include "kernels/executorch/ops.inc"
+#undef PL_OP
+       }) {
+    EXPECT_TRUE(executorch::runtime::registry_has_op_function(name)) << name;
+  }
+}
+
+TEST_F(Ops, ResultIsTheKernelsAndTheOutputIsResized) {
+  const auto x = test::random_floats(3 * 10, 1), weight = test::random_floats(10, 2);
+  std::vector<float> expected(x.size());
+  rms_norm(x.data(), weight.data(), 1e-5f, 3, 10, expected.data());
+  Call call("rms_norm");
+  call.floats({3, 10}, x).floats({10}, weight).real(1e-5f).output({8, 10});
+  ASSERT_EQ(call.run(), Error::Ok);
+  EXPECT_EQ(sizes_of(call.out()), (std::vector<SizesType>{3, 10}));
+  EXPECT_EQ(call.result(), expected);
+}
+
+TEST_F(Ops, WrongDtypeRankOrSizeIsRefused) {
+  const auto refused = [](Call& call) { EXPECT_EQ(call.output({8, 10}).run(), Error::InvalidArgument); };
+  Call dtype("rms_norm"), rank("rms_norm"), width("rms_norm");
+  refused(dtype.longs({3, 10}, std::vector<int64_t>(30)).zeros({10}).real(1e-5));
+  refused(rank.zeros({30}).zeros({10}).real(1e-5));
+  refused(width.zeros({3, 10}).zeros({11}).real(1e-5));
+}
+
+TEST_F(Ops, OutputsTooSmallOrWithoutMemoryAreRefused) {
+  Call small("rms_norm"), unbound("rms_norm");
+  EXPECT_EQ(small.zeros({3, 10}).zeros({10}).real(1e-5).output({2, 10}).run(), Error::InvalidArgument);
+  EXPECT_EQ(unbound.zeros({3, 10}).zeros({10}).real(1e-5).output({3, 10}, false).run(), Error::InvalidState);
+}
+
+TEST_F(Ops, AStackThatDoesNotFitTheSchemaIsRefused) {
+  Call missing("rms_norm"), wrong("rms_norm");
+  EXPECT_EQ(missing.zeros({3, 10}).zeros({10}).output({3, 10}).run(), Error::InvalidProgram);
+  EXPECT_EQ(wrong.zeros({3, 10}).zeros({10}).boolean(true).output({3, 10}).run(), Error::InvalidProgram);
+}
+
+TEST_F(Ops, AWholeNumberServesAsAFloatArgument) {
+  Call call("rope_table");
+  call.longs({1}, {0}).floats({2}, {1.0f, 0.5f}).integer(1).output({1, 4});
+  ASSERT_EQ(call.run(), Error::Ok);
+  EXPECT_EQ(call.result(), (std::vector<float>{1, 1, 0, 0}));
+}
+
+TEST_F(Ops, TokensOutsideTheVocabularyAreRefused) {
+  for (const int64_t token : {int64_t{-1}, kRows, int64_t{1} << 40}) {
+    Call call("embedding");
+    EXPECT_EQ(q4_facts(q4(call.longs({2}, {0, token}))).output({2, kCols}).run(), Error::InvalidArgument) << token;
+  }
+  Call call("embedding");
+  ASSERT_EQ(q4_facts(q4(call.longs({2}, {0, kRows - 1}))).output({2, kCols}).run(), Error::Ok);
+  EXPECT_EQ(call.result(), std::vector<float>(2 * kCols, -1.0f));
+}
+
+TEST_F(Ops, MatricesThatDoNotFitTheirDescriptionAreRefused) {
+  const std::vector<std::vector<int64_t>> wrong = {{33, 70, 0, 64}, {20, 129, 0, 64}, {20, 70, 0, 32}, {20, 70, 2, 64},
+                                                   {20, 70, 1, 32}, {20, 70, 1, 48},  {0, 70, 0, 64},  {20, -1, 0, 64}};
+  for (const auto& facts : wrong) {
+    Call call("embedding");
+    q4(call.longs({1}, {0}));
+    for (const int64_t fact : facts) call.integer(fact);
+    EXPECT_EQ(call.output({1, kCols}).run(), Error::InvalidArgument) << facts[0] << " " << facts[1];
+  }
+}
+
+Call& lora(Call& call, SizesType rank) {
+  return q4(call.zeros({2, kCols})).none().zeros({rank, kCols}).zeros({kRows, rank}).zeros({rank});
+}
+
+TEST_F(Ops, LoraLinearWithoutARankIsTheLinear) {
+  Call call("lora_linear"), linear("linear4");
+  const auto x = test::random_floats(2 * kCols, 3), bias = test::random_floats(kRows, 4);
+  q4(call.floats({2, kCols}, x)).floats({kRows}, bias).zeros({0, kCols}).zeros({kRows, 0}).zeros({0});
+  ASSERT_EQ(q4_facts(call.none().none().integer(0)).output({2, kRows}).run(), Error::Ok);
+  ASSERT_EQ(q4_facts(q4(linear.floats({2, kCols}, x)).floats({kRows}, bias)).output({2, kRows}).run(), Error::Ok);
+  EXPECT_EQ(call.result(), linear.result());
+}
+
+TEST_F(Ops, DropoutNeedsAProbabilityAndASeed) {
+  Call high("lora_linear"), unseeded("lora_linear"), none("lora_linear"), good("lora_linear");
+  const auto run = [](Call& call) { return q4_facts(call.integer(0)).output({2, kRows}).run(); };
+  EXPECT_EQ(run(lora(high, 1).floats({1}, {1.0f}).longs({1}, {1})), Error::InvalidArgument);
+  EXPECT_EQ(run(lora(unseeded, 1).floats({1}, {0.5f}).none()), Error::InvalidArgument);
+  EXPECT_EQ(run(lora(none, 1).floats({1}, {0.0f}).none()), Error::Ok);
+  EXPECT_EQ(run(lora(good, 1).floats({1}, {0.5f}).longs({1}, {1})), Error::Ok);
+}
+
+TEST_F(Ops, AdapterTensorsMustFitTheLayerAndEachOther) {
+  Call call("lora_linear");
+  q4(call.zeros({2, kCols})).none().zeros({2, kCols}).zeros({kRows, 3}).zeros({2}).none().none().integer(0);
+  EXPECT_EQ(q4_facts(call).output({2, kRows}).run(), Error::InvalidArgument);
+}
+
+TEST_F(Ops, LoraGradientsTakeTheRanksSize) {
+  for (const SizesType rank : {0, 2}) {
+    Call call("lora_linear_backward");
+    q4(call.zeros({2, kRows}).zeros({2, kCols})).zeros({rank, kCols}).zeros({kRows, rank}).zeros({rank});
+    q4_facts(call.none().none().integer(0)).output({4, kCols}).output({4, kCols}).output({kRows, 4});
+    ASSERT_EQ(call.run(), Error::Ok);
+    EXPECT_EQ(sizes_of(call.out(0)), (std::vector<SizesType>{2, kCols}));
+    EXPECT_EQ(sizes_of(call.out(1)), (std::vector<SizesType>{rank, kCols}));
+    EXPECT_EQ(sizes_of(call.out(2)), (std::vector<SizesType>{kRows, rank}));
+  }
+}
+
+TEST_F(Ops, LabelsOutsideTheVocabularyAreRefused) {
+  for (const auto& [label, expected] : {std::pair<int64_t, Error>{-100, Error::Ok},
+                                        {0, Error::Ok},
+                                        {kRows - 1, Error::Ok},
+                                        {kRows, Error::InvalidArgument},
+                                        {-1, Error::InvalidArgument}}) {
+    Call call("head_loss");
+    q4(call.zeros({1, kCols})).none().longs({1}, {label}).floats({1}, {1.0f});
+    q4_facts(call).output({1}).output({1}).output({1, kCols});
+    EXPECT_EQ(call.run(), expected) << label;
+  }
+}
+
+Error run_attention(std::vector<int64_t> segments, SizesType q_width = 16, int64_t head_dim = 4) {
+  Call call("attention");
+  const SizesType count = static_cast<SizesType>(segments.size());
+  call.zeros({5, q_width}).zeros({5, 8}).zeros({5, 8}).longs({count}, std::move(segments)).integer(head_dim).real(0.5);
+  return call.output({5, q_width}).output({5, 4}).run();
+}
+
+TEST_F(Ops, SegmentsMustAscendFromTheFirstRowToTheLast) {
+  EXPECT_EQ(run_attention({0, 2, 5}), Error::Ok);
+  EXPECT_EQ(run_attention({0, 5, 5}), Error::Ok);
+  EXPECT_EQ(run_attention({0, 2, 4}), Error::InvalidArgument);
+  EXPECT_EQ(run_attention({1, 5}), Error::InvalidArgument);
+  EXPECT_EQ(run_attention({0, 7, 5}), Error::InvalidArgument);
+  EXPECT_EQ(run_attention({0, -3, 5}), Error::InvalidArgument);
+  EXPECT_EQ(run_attention({}), Error::InvalidArgument);
+}
+
+TEST_F(Ops, HeadsMustBeWholeAndGrouped) {
+  EXPECT_EQ(run_attention({0, 5}, 12), Error::InvalidArgument);     // 3 query heads, 2 key heads
+  EXPECT_EQ(run_attention({0, 5}, 18), Error::InvalidArgument);     // 4.5 heads
+  EXPECT_EQ(run_attention({0, 5}, 16, 0), Error::InvalidArgument);  // no width
+}
+
+TEST_F(Ops, ThePastMustLieInTheCache) {
+  for (const auto& [past, expected] : {std::pair<int64_t, Error>{0, Error::Ok},
+                                       {3, Error::Ok},
+                                       {4, Error::InvalidArgument},
+                                       {-1, Error::InvalidArgument}}) {
+    Call call("attention_cached");
+    call.zeros({2, 8}).zeros({2, 4}).zeros({2, 4}).zeros({3, 4}).zeros({3, 4}).longs({1}, {past}).integer(4).real(0.5);
+    EXPECT_EQ(call.output({2, 8}).run(), expected) << past;
+  }
+}
+
+TEST_F(Ops, TheThreadPoolCoversEveryIndexOnceAndNests) {
+  for (const int threads : {0, 1, 2, 1000}) {
+    use_executorch_threadpool(threads);
+    std::vector<int> outer(1001, 0), inner(1001, 0);
+    parallel_for(0, 1001, 3, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) ++outer[static_cast<size_t>(i)];
+      parallel_for(begin, end, 1, [&](int64_t b, int64_t e) {
+        for (int64_t i = b; i < e; ++i) ++inner[static_cast<size_t>(i)];
+      });
+    });
+    EXPECT_EQ(outer, std::vector<int>(1001, 1)) << threads;
+    EXPECT_EQ(inner, std::vector<int>(1001, 1)) << threads;
+  }
+  set_parallel_backend(nullptr);
+}
+
+}  // namespace
+}  // namespace pocketlora
