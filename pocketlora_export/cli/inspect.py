@@ -55,6 +55,8 @@ def _size(nbytes: int) -> str:
 
 def _pairs(title: str, rows: Rows) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for key, value in rows:
         table.add_row(key, str(value))
     return table
@@ -83,7 +85,10 @@ def _tokenizer(manifest: Manifest) -> str:
 def quantization_rows(manifest: Manifest) -> Rows:
     """How the weights are stored."""
     quantization = manifest.quantization
-    yield "linear layers", f"{quantization.scheme}, groups of {quantization.group_size}, {quantization.scale_dtype} scales"
+    yield (
+        "linear layers",
+        f"{quantization.scheme}, groups of {quantization.group_size}, {quantization.scale_dtype} scales",
+    )
     for name, role in (("embedding", quantization.embedding), ("head", quantization.head)):
         yield name, f"{role.scheme}, groups of {role.group_size}"
     stored = sum(t.nbytes for t in manifest.base.tensors)

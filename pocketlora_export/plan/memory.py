@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 FLOAT = 4
-INT64 = 8
+PORT_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,18 @@ def adapter(shape: Shape, rank: int) -> int:
 
 
 def gradients(shape: Shape, rank: int) -> int:
-    """Σ sites R · (in + out) · 4."""
+    """Accumulated, Σ sites R · (in + out) · 4, and those of one layer as its backward writes them."""
+    accumulated = _trainable(shape, rank)
+    return accumulated + accumulated // shape.num_layers
+
+
+def _trainable(shape: Shape, rank: int) -> int:
     return sum(rank * (features_in + features_out) * FLOAT for features_in, features_out in shape.sites)
 
 
 def optimizer(shape: Shape, rank: int) -> int:
-    """AdamW: two moments, 2 · gradients."""
-    return 2 * gradients(shape, rank)
+    """AdamW, two moments: 2 · Σ sites R · (in + out) · 4."""
+    return 2 * _trainable(shape, rank)
 
 
 def kv_cache(shape: Shape, context: int) -> int:
@@ -65,23 +70,30 @@ def kv_cache(shape: Shape, context: int) -> int:
     return 2 * shape.num_layers * context * shape.kv_width * FLOAT
 
 
-def scratch(shape: Shape, rows: int) -> int:
-    """Between stages: two gradients [T, H], rotary table [T, D], logprobs, weights; tokens, positions, labels."""
-    return rows * (FLOAT * (2 * shape.hidden_size + shape.head_dim + 2) + 3 * INT64)
+def scratch(shape: Shape, train_rows: int, prefill_rows: int) -> int:
+    """Values between stages; training and inference do not run at once, so the larger of the two.
+
+    Training: one gradient [T, H] and the rotary table [T, D]. Inference, P = prefill rows: hidden twice [P, H], rotary
+    table [P, D], logits [V].
+    """
+    training = train_rows * (shape.hidden_size + shape.head_dim)
+    inference = prefill_rows * (2 * shape.hidden_size + shape.head_dim) + shape.vocab_size
+    return FLOAT * max(training, inference)
 
 
-def other(shape: Shape, rows: int) -> int:
-    """Inference: logits [V], hidden in and out [T, H], new key and value rows [T, Hkv·D] of one layer."""
-    return FLOAT * (shape.vocab_size + 2 * rows * (shape.hidden_size + shape.kv_width))
+def other(ports: int) -> int:
+    """What ExecuTorch allocates to load the methods, by their number of inputs and outputs (measured, not derived)."""
+    return PORT_BYTES * ports
 
 
-def estimate(shape: Shape, bounds: Bounds, arenas: Mapping[str, Iterable[int]]) -> dict[str, int]:
+def estimate(shape: Shape, bounds: Bounds, arenas: Mapping[str, Iterable[int]], ports: int) -> dict[str, int]:
     """The manifest's `memory`: bytes by part, for training at T and R with AdamW and for inference at C.
 
     Args:
         shape: the model.
         bounds: the limits.
         arenas: planned bytes of every method, by kind of program ("train", "infer").
+        ports: inputs and outputs of all methods.
     """
     return {
         "arena_train": arena(arenas.get("train", ())),
@@ -91,13 +103,13 @@ def estimate(shape: Shape, bounds: Bounds, arenas: Mapping[str, Iterable[int]]) 
         "gradients": gradients(shape, bounds.rank),
         "optimizer": optimizer(shape, bounds.rank),
         "kv_cache": kv_cache(shape, bounds.context),
-        "scratch": scratch(shape, bounds.train_rows),
-        "other": other(shape, bounds.prefill_rows),
+        "scratch": scratch(shape, bounds.train_rows, bounds.prefill_rows),
+        "other": other(ports),
     }
 
 
-TRAINING_PARTS = ("arena_train", "block_inputs", "adapter", "gradients", "optimizer", "scratch")
-INFERENCE_PARTS = ("arena_infer", "adapter", "kv_cache", "other")
+TRAINING_PARTS = ("arena_train", "block_inputs", "adapter", "gradients", "optimizer", "scratch", "other")
+INFERENCE_PARTS = ("arena_infer", "adapter", "kv_cache", "scratch", "other")
 
 
 def total(memory: Mapping[str, int], parts: Iterable[str]) -> int:

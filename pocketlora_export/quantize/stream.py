@@ -17,7 +17,8 @@ from pocketlora_export.quantize.checkpoint import TensorEntry
 from pocketlora_export.quantize.matrix import quantize_packed
 from pocketlora_export.quantize.stored import StoredTensor
 
-PIECE_ELEMENTS = 1 << 21
+# A piece and what is made of it stay in the cache and below malloc's mmap threshold.
+PIECE_ELEMENTS = 1 << 18
 Advance = Callable[[int], None]
 
 
@@ -97,7 +98,7 @@ def stream_tensors(
 ) -> Generator[tuple[str, memoryview], None, None]:
     """Bytes of every stored tensor, in order and in pieces: (tensor name, bytes).
 
-    At most `threads + 2` pieces of about two million weights are alive. `advance` is called with the weights done.
+    At most `threads + 2` pieces of about 260,000 weights are alive. `advance` is called with the weights done.
 
     Raises:
         PocketLoraError: INPUT_MALFORMED at the end, listing every tensor with NaN, Inf or a scale beyond fp16; nothing

@@ -159,4 +159,5 @@ def memory_entry(
     )
     bounds = Bounds(limits.train_t_max, limits.prefill_t_max, limits.max_seq_len, limits.max_rank)
     arenas: dict[str, list[int]] = {p.kind: [method.arena_bytes for method in p.methods] for p in programs}
-    return m.Memory(**estimate(shape, bounds, arenas))
+    ports = sum(len(method.inputs) + len(method.outputs) for p in programs for method in p.methods)
+    return m.Memory(**estimate(shape, bounds, arenas, ports))
