@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "engine/executorch_log.h"
 #include "kernels/executorch/parallel_backend.h"
 #include "kernels/executorch/register.h"
 
@@ -12,13 +13,15 @@ namespace {
 
 /// Registers the kernels once per process and sets the size of the thread pool that all engines share.
 Status prepare_process(int32_t num_threads) {
+  const ExecutorchLog log;
   static std::once_flag once;
   static bool registered = false;
   std::call_once(once, [] {
     executorch::runtime::runtime_init();
     registered = register_pocketlora_ops();
   });
-  if (!registered) return error(PL_INTERNAL, "the kernels could not be registered with ExecuTorch");
+  if (!registered) return error(PL_INTERNAL, "the kernels could not be registered with ExecuTorch: %s",
+                                 log.errors().c_str());
   use_executorch_threadpool(num_threads);
   return Status();
 }

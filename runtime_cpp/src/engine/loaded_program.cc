@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/executorch_log.h"
 #include "engine/method_check.h"
 
 namespace pocketlora {
@@ -17,10 +18,11 @@ Result<std::unique_ptr<LoadedProgram>> LoadedProgram::open(const std::string& pa
                                                            MemoryAccount* account) {
   PL_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(path, PL_BUNDLE_MISSING_FILE));
   std::unique_ptr<LoadedProgram> loaded(new LoadedProgram(std::move(file), spec, account));
+  const ExecutorchLog log;
   auto program = Program::load(&loaded->loader_, Program::Verification::InternalConsistency);
   if (!program.ok()) {
-    return error(PL_BUNDLE_CORRUPT, "%s is not a valid ExecuTorch program: %s", path.c_str(),
-                 executorch::runtime::to_string(program.error()));
+    return error(PL_BUNDLE_CORRUPT, "%s is not a valid ExecuTorch program (%s): %s", path.c_str(),
+                 executorch::runtime::to_string(program.error()), log.errors().c_str());
   }
   loaded->program_ = std::make_unique<Program>(std::move(*program));
   PL_RETURN_IF_ERROR(loaded->check_methods());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/executorch_log.h"
 #include "engine/scalar_type.h"
 
 namespace pocketlora {
@@ -29,9 +30,9 @@ pl_status status_of(Error code) {
   }
 }
 
-Status failure(const MethodSpec& spec, const char* what, Error code) {
-  return error(status_of(code), "method %s: %s failed: %s", spec.name.c_str(), what,
-               executorch::runtime::to_string(code));
+Status failure(const MethodSpec& spec, const std::string& what, Error code, const ExecutorchLog& log) {
+  return error(status_of(code), "method %s: %s failed (%s): %s", spec.name.c_str(), what.c_str(),
+               executorch::runtime::to_string(code), log.errors().c_str());
 }
 
 }  // namespace
@@ -50,12 +51,13 @@ Result<std::unique_ptr<Stage>> Stage::load(const executorch::runtime::Program& p
       executorch::runtime::Span<executorch::runtime::Span<uint8_t>>(stage->spans_.data(), stage->spans_.size()));
   stage->manager_ = std::make_unique<executorch::runtime::MemoryManager>(&stage->allocator_, stage->planned_.get(),
                                                                          temporary);
+  const ExecutorchLog log;
   auto method = program.load_method(spec.name.c_str(), stage->manager_.get());
-  if (!method.ok()) return failure(spec, "loading", method.error());
+  if (!method.ok()) return failure(spec, "loading", method.error(), log);
   stage->method_ = std::make_unique<Method>(std::move(*method));
   for (size_t i = 0; i < spec.outputs.size(); ++i) {
     const auto info = stage->method_->method_meta().output_tensor_meta(i);
-    if (!info.ok()) return failure(spec, "reading its outputs", info.error());
+    if (!info.ok()) return failure(spec, "reading its outputs", info.error(), log);
     stage->capacities_.push_back(info->nbytes());
   }
   stage->inputs_.assign(spec.inputs.size(), false);
@@ -81,8 +83,9 @@ Status Stage::set_input(size_t index, const void* data, const Extents& extents) 
   }
   TensorImpl impl(scalar_type(input.dtype), static_cast<ssize_t>(shape.rank), shape.sizes.data(),
                   empty ? empty_tensor : const_cast<void*>(data), dim_order, strides);
+  const ExecutorchLog log;
   const Error code = method_->set_input(EValue(Tensor(&impl)), index);
-  if (code != Error::Ok) return failure(spec_, ("binding input '" + input.name + "'").c_str(), code);
+  if (code != Error::Ok) return failure(spec_, "binding input '" + input.name + "'", code, log);
   inputs_[index] = true;
   return Status();
 }
@@ -96,9 +99,10 @@ Status Stage::set_output(size_t index, void* data, size_t bytes, const Extents& 
                  output.name.c_str(), needed, data == nullptr ? 0 : bytes);
   }
   // ExecuTorch asks for room for the largest N; only the rows of this call are written, and execute() checks that.
+  const ExecutorchLog log;
   const Error code =
       method_->set_output_data_ptr(needed == 0 ? empty_tensor : data, std::max(needed, capacities_[index]), index);
-  if (code != Error::Ok) return failure(spec_, ("binding output '" + output.name + "'").c_str(), code);
+  if (code != Error::Ok) return failure(spec_, "binding output '" + output.name + "'", code, log);
   expected_[index] = shape;
   outputs_[index] = true;
   return Status();
@@ -131,10 +135,11 @@ Status Stage::check_output_shapes() const {
 
 Status Stage::execute() {
   PL_RETURN_IF_ERROR(check_bound());
+  const ExecutorchLog log;
   const Error code = method_->execute();
   std::fill(inputs_.begin(), inputs_.end(), false);
   std::fill(outputs_.begin(), outputs_.end(), false);
-  if (code != Error::Ok) return failure(spec_, "execution", code);
+  if (code != Error::Ok) return failure(spec_, "execution", code, log);
   return check_output_shapes();
 }
 

@@ -1,0 +1,131 @@
+#include "bundle/manifest.h"
+
+#include <gtest/gtest.h>
+
+#include "bundle/manifest_test_support.h"
+
+namespace pocketlora {
+namespace {
+
+using nlohmann::json;
+
+Status parse(const json& document) { return parse_manifest(document.dump(), "manifest.json").status(); }
+
+void expect_problem(const Status& status, const std::string& text) {
+  EXPECT_NE(status.message().find(text), std::string::npos) << "expected '" << text << "' in: " << status.message();
+}
+
+TEST(Manifest, ReadsWhatTheRuntimeNeeds) {
+  const Result<Manifest> result = parse_manifest(valid_manifest().dump(), "manifest.json");
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  const Manifest& manifest = result.value();
+  EXPECT_EQ(manifest.model.hidden_size, 16);
+  EXPECT_EQ(manifest.limits.train_t_max, 8);
+  EXPECT_EQ(manifest.adapter.base_sha256, std::string(64, 'a'));
+  EXPECT_EQ(manifest.adapter.sites.at(0).name, "model.layers.0.self_attn.q_proj");
+  EXPECT_EQ(manifest.site_index("model.layers.0.self_attn.q_proj"), 0);
+  EXPECT_EQ(manifest.site_index("model.layers.1.self_attn.q_proj"), -1);
+  const ProgramSpec* train = manifest.find_program("cpu", "train");
+  ASSERT_NE(train, nullptr);
+  const MethodSpec* forward = train->find_method("block_forward");
+  ASSERT_NE(forward, nullptr);
+  EXPECT_EQ(shape_text(forward->inputs.at(2).shape), "[R, 16]");
+  EXPECT_EQ(forward->inputs.at(2).source, InputSource::kAdapter);
+  EXPECT_EQ(manifest.find_program("vulkan", "train"), nullptr);
+}
+
+TEST(Manifest, NullBosMeansNone) {
+  json document = valid_manifest();
+  document["model"]["bos_token_id"] = nullptr;
+  EXPECT_EQ(parse_manifest(document.dump(), "m").value().model.bos_token_id, -1);
+}
+
+TEST(Manifest, RefusesAnUnknownMajorVersion) {
+  json document = valid_manifest();
+  document["schema_version"] = "2.0";
+  document.erase("model");  // whatever a newer schema looks like
+  const Status status = parse(document);
+  EXPECT_EQ(status.code(), PL_BUNDLE_VERSION);
+  expect_problem(status, "2.0");
+}
+
+TEST(Manifest, ReadsANewerMinorVersion) {
+  json document = valid_manifest();
+  document["schema_version"] = "1.7";
+  document["news"] = "ignored";
+  EXPECT_TRUE(parse(document).ok());
+}
+
+TEST(Manifest, NamesEveryMissingKeyByItsPath) {
+  json document = valid_manifest();
+  document["model"].erase("hidden_size");
+  document["limits"].erase("max_rank");
+  document["adapter"]["sites"][0].erase("in_features");
+  document["files"][1].erase("sha256");
+  const Status status = parse(document);
+  EXPECT_EQ(status.code(), PL_BUNDLE_CORRUPT);
+  for (const char* path : {"model.hidden_size", "limits.max_rank", "adapter.sites[0].in_features", "files[1].sha256"}) {
+    expect_problem(status, path);
+  }
+}
+
+TEST(Manifest, SurvivesAnyWrongType) {
+  // Each member in turn is replaced by values of every type, three levels deep: an error or success, never a crash.
+  const json valid = valid_manifest();
+  const json values[] = {nullptr, true, -1, 1.5, "text", json::array(), json::array({1, "a", nullptr}), json::object()};
+  for (const auto& [pointer, leaf] : valid.flatten().items()) {
+    for (json::json_pointer at(pointer); !at.empty(); at.pop_back()) {
+      for (const json& value : values) {
+        json document = valid;
+        document[at] = value;
+        (void)parse(document);
+      }
+    }
+  }
+  SUCCEED();
+}
+
+TEST(Manifest, RefusesWhatIsNotJson) {
+  EXPECT_EQ(parse_manifest("{\"schema_version\": ", "m").status().code(), PL_BUNDLE_CORRUPT);
+  EXPECT_EQ(parse_manifest("[]", "m").status().code(), PL_BUNDLE_CORRUPT);
+  EXPECT_EQ(parse_manifest("", "m").status().code(), PL_BUNDLE_CORRUPT);
+}
+
+TEST(Manifest, RefusesPathsThatLeaveTheBundle) {
+  json document = valid_manifest();
+  document["files"][1]["path"] = "../programs/cpu/train.pte";
+  expect_problem(parse(document), "leaves the bundle");
+}
+
+TEST(Manifest, ReferencesMustExist) {
+  json document = valid_manifest();
+  document["stages"][0]["embed"]["method"] = "embedding";
+  document["stages"][1]["blocks"][0]["weights"] = json::object();
+  document["stages"][1]["blocks"][0]["sites"]["self_attn.q_proj"] = "model.layers.9.self_attn.q_proj";
+  const Status status = parse(document);
+  EXPECT_EQ(status.code(), PL_BUNDLE_CORRUPT);
+  expect_problem(status, "'embedding'");
+  expect_problem(status, "bound to no weight");
+  expect_problem(status, "model.layers.9.self_attn.q_proj");
+}
+
+TEST(Manifest, WeightsMustFitTheirInputs) {
+  json document = valid_manifest();
+  document["base"]["tensors"][0]["shape"] = {1, 2, 1088};
+  expect_problem(parse(document), "expects uint8 [1, 1, 1088], the base has uint8 [1, 2, 1088]");
+}
+
+TEST(Manifest, SitesMustFitTheirInputs) {
+  json document = valid_manifest();
+  document["adapter"]["sites"][0]["in_features"] = 8;
+  expect_problem(parse(document), "has [R, 8], the method expects [R, 16]");
+}
+
+TEST(Manifest, EveryLayerMustBeThere) {
+  json document = valid_manifest();
+  document["model"]["num_layers"] = 2;
+  expect_problem(parse(document), "expected 2 layers, found 1");
+}
+
+}  // namespace
+}  // namespace pocketlora

@@ -1,0 +1,183 @@
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "bundle/base_map.h"
+#include "capi/bundle_test_support.h"
+#include "store/sha256.h"
+
+namespace pocketlora {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write_file(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+/// A copy of the bundle that a test may damage.
+class DamagedBundleTest : public BundleTest {
+ protected:
+  void SetUp() override {
+    BundleTest::SetUp();
+    if (IsSkipped()) return;
+    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+    copy_ = fs::path(::testing::TempDir()) / (std::string("pocketlora_damaged_") + test->name());
+    fs::remove_all(copy_);
+    fs::copy(dir_, copy_, fs::copy_options::recursive);
+  }
+  void TearDown() override { fs::remove_all(copy_); }
+
+  pl_status open(bool verify_base = false) const {
+    pl_engine_options options = engine_options();
+    options.num_threads = 1;
+    options.verify_base = verify_base ? 1 : 0;
+    Error problem;
+    const EngineHandle engine = open_engine(copy_.string(), &options, &problem);
+    EXPECT_EQ(engine == nullptr, problem.status != PL_OK);
+    message_ = problem.message;
+    return problem.status;
+  }
+
+  /// Every file that the manifest lists, its size and its hash.
+  void each_file(const std::function<void(const std::string& path)>& visit) const {
+    for (const auto& file : nlohmann::json::parse(info_.manifest_json)["files"]) visit(file["path"]);
+  }
+
+  /// Writes a manifest with a hash that fits it.
+  void write_manifest(const nlohmann::json& manifest) const {
+    const std::string text = manifest.dump();
+    write_file(copy_ / "manifest.json", text);
+    const ByteSpan bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+    write_file(copy_ / "manifest.sha256", sha256_hex(bytes) + "  manifest.json\n");
+  }
+
+  fs::path copy_;
+  mutable std::string message_;
+};
+
+TEST_F(DamagedBundleTest, AnUndamagedCopyOpens) {
+  EXPECT_EQ(open(), PL_OK) << message_;
+  EXPECT_EQ(open(true), PL_OK) << message_;
+}
+
+TEST_F(DamagedBundleTest, AMissingFileIsNamed) {
+  each_file([this](const std::string& path) {
+    const std::string bytes = read_file(copy_ / path);
+    fs::remove(copy_ / path);
+    EXPECT_EQ(open(), PL_BUNDLE_MISSING_FILE);
+    EXPECT_NE(message_.find(path), std::string::npos) << message_;
+    write_file(copy_ / path, bytes);
+  });
+  for (const char* path : {"manifest.json", "manifest.sha256"}) {
+    const std::string bytes = read_file(copy_ / path);
+    fs::remove(copy_ / path);
+    EXPECT_EQ(open(), PL_BUNDLE_MISSING_FILE);
+    EXPECT_NE(message_.find(path), std::string::npos) << message_;
+    write_file(copy_ / path, bytes);
+  }
+}
+
+TEST_F(DamagedBundleTest, ATruncatedFileIsNamed) {
+  each_file([this](const std::string& path) {
+    const std::string bytes = read_file(copy_ / path);
+    write_file(copy_ / path, bytes.substr(0, bytes.size() / 2));
+    EXPECT_EQ(open(), PL_BUNDLE_CORRUPT);
+    EXPECT_NE(message_.find(path), std::string::npos) << message_;
+    write_file(copy_ / path, bytes);
+  });
+}
+
+TEST_F(DamagedBundleTest, AFlippedBitIsFound) {
+  each_file([this](const std::string& path) {
+    const std::string bytes = read_file(copy_ / path);
+    std::string flipped = bytes;
+    flipped[bytes.size() / 2] = static_cast<char>(flipped[bytes.size() / 2] ^ 1);
+    write_file(copy_ / path, flipped);
+    EXPECT_EQ(open(true), PL_BUNDLE_CORRUPT) << path;  // the base is hashed when asked
+    EXPECT_NE(message_.find(path), std::string::npos) << message_;
+    write_file(copy_ / path, bytes);
+  });
+}
+
+TEST_F(DamagedBundleTest, AChangedManifestIsFound) {
+  std::string text = read_file(copy_ / "manifest.json");
+  text[text.size() / 2] = static_cast<char>(text[text.size() / 2] ^ 1);
+  write_file(copy_ / "manifest.json", text);
+  EXPECT_EQ(open(), PL_BUNDLE_CORRUPT);
+  EXPECT_NE(message_.find("SHA-256"), std::string::npos) << message_;
+}
+
+TEST_F(DamagedBundleTest, ANewerSchemaIsRefused) {
+  nlohmann::json manifest = nlohmann::json::parse(info_.manifest_json);
+  manifest["schema_version"] = "2.0";
+  write_manifest(manifest);
+  EXPECT_EQ(open(), PL_BUNDLE_VERSION);
+  EXPECT_NE(message_.find("2.0"), std::string::npos) << message_;
+}
+
+TEST_F(DamagedBundleTest, MethodsMustAgreeWithTheManifest) {
+  nlohmann::json manifest = nlohmann::json::parse(info_.manifest_json);
+  auto& methods = manifest["programs"][0]["methods"];
+  methods[0]["outputs"][0]["dtype"] = "int64";
+  methods[1]["outputs"][0]["shape"] = {"N", 7};
+  write_manifest(manifest);
+  EXPECT_EQ(open(), PL_BUNDLE_MISMATCH);
+  EXPECT_NE(message_.find("expected int64"), std::string::npos) << message_;
+  EXPECT_NE(message_.find("expected shape [N, 7]"), std::string::npos) << message_;
+}
+
+TEST_F(DamagedBundleTest, TensorsOfTheBaseMustAgreeWithTheManifest) {
+  nlohmann::json manifest = nlohmann::json::parse(info_.manifest_json);
+  manifest["base"]["tensors"].push_back({{"name", "model.extra.weight"},
+                                         {"kind", "dense"},
+                                         {"dtype", "float32"},
+                                         {"shape", {1}},
+                                         {"nbytes", 4}});
+  write_manifest(manifest);
+  EXPECT_EQ(open(), PL_BUNDLE_CORRUPT);
+  EXPECT_NE(message_.find("'model.extra.weight' is missing"), std::string::npos) << message_;
+}
+
+TEST_F(DamagedBundleTest, ADamagedTableOfTensorsNeverCrashes) {
+  // Its hash is not checked on every opening, so reading it must survive any single byte.
+  const Result<Manifest> manifest = parse_manifest(info_.manifest_json, "manifest.json");
+  ASSERT_TRUE(manifest.ok());
+  const fs::path path = copy_ / manifest.value().base_file;
+  const std::string bytes = read_file(path);
+  const size_t table = std::min<size_t>(bytes.size(), 16384);
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  const auto put = [&file](size_t at, char value) {
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(value);
+    file.flush();
+  };
+  size_t refused = 0;
+  for (size_t at = 0; at < table; ++at) {
+    for (const int mask : {0xFF, 0x80, 0x01}) {
+      put(at, static_cast<char>(bytes[at] ^ mask));
+      refused += BaseMap::open(path.string(), manifest.value()).ok() ? 0 : 1;
+    }
+    put(at, bytes[at]);
+  }
+  EXPECT_GT(refused, 0U);
+  EXPECT_TRUE(BaseMap::open(path.string(), manifest.value()).ok());
+}
+
+TEST_F(DamagedBundleTest, AnUnknownBackendIsRefused) {
+  pl_engine_options options = engine_options();
+  options.backend = "quantum";
+  Error problem;
+  EXPECT_FALSE(open_engine(copy_.string(), &options, &problem));
+  EXPECT_EQ(problem.status, PL_BACKEND_MISSING);
+  EXPECT_NE(problem.message.find("it has cpu"), std::string::npos) << problem.message;
+}
+
+}  // namespace
+}  // namespace pocketlora
