@@ -75,7 +75,7 @@ struct Avx2 {
 
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
-  /// out[c][r] = in[r][c] for an 8 x 8 block.
+  /// out[c][r] = in[r][c] for a square block of kTransposeSize; the rows of `out` are written in order.
   static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
     F r[8], t[8];
     for (int i = 0; i < 8; ++i) r[i] = load(in + i * in_stride);
@@ -89,10 +89,8 @@ struct Avx2 {
       r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
       r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
     }
-    for (int i = 0; i < 4; ++i) {
-      store(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-      store(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-    }
+    for (int i = 0; i < 4; ++i) store(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+    for (int i = 0; i < 4; ++i) store(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
   }
   static constexpr int kTransposeSize = 8;
 

@@ -8,27 +8,28 @@
 
 namespace pocketlora {
 
-/// e^x with a relative error of about 2 units in the last place. Below -87.3 the result is the smallest normal number's
-/// neighbourhood (1e-38), above 88 about e^88: never a NaN or an infinity for a finite x. A NaN stays one.
+/// e^x within 1 unit in the last place for results that are normal numbers: x = n * ln 2 + r with |r| <= ln 2 / 2, a
+/// polynomial in r whose last coefficients are economised, times 2^n. Below the normal numbers the result goes gradually
+/// to 0, above the largest number it is infinity; a NaN stays one.
 template <class V>
-typename V::F simd_exp(typename V::F x) {
+inline typename V::F simd_exp(typename V::F x) {
   using F = typename V::F;
-  // The operands' order lets a NaN through on every instruction set.
-  x = V::min(V::set1(88.0f), V::max(V::set1(-87.3f), x));
-  // x = n * ln 2 + r with |r| <= ln 2 / 2; ln 2 is split so that n * (its first part) is exact.
+  // Beyond -104 the result is 0, beyond 89 infinity. The operands' order lets a NaN through on every instruction set.
+  x = V::min(V::set1(89.0f), V::max(V::set1(-104.0f), x));
   const F n = V::round(V::mul(x, V::set1(1.44269504088896341f)));
-  F r = V::fnma(n, V::set1(0.693359375f), x);
-  r = V::fnma(n, V::set1(-2.12194440e-4f), r);
-  // Taylor to the seventh power: the remainder is below 2^-27 on |r| <= 0.3466.
-  F p = V::set1(1.0f / 5040.0f);
-  p = V::fma(p, r, V::set1(1.0f / 720.0f));
-  p = V::fma(p, r, V::set1(1.0f / 120.0f));
-  p = V::fma(p, r, V::set1(1.0f / 24.0f));
-  p = V::fma(p, r, V::set1(1.0f / 6.0f));
+  // ln 2 in two parts, so that n times the first is exact.
+  F r = V::fnma(n, V::set1(0.693145751953125f), x);
+  r = V::fnma(n, V::set1(1.428606765330187045e-6f), r);
+  F p = V::set1(1.98527617612853646e-4f);
+  p = V::fma(p, r, V::set1(1.39304355252534151e-3f));
+  p = V::fma(p, r, V::set1(8.33336077630519867e-3f));
+  p = V::fma(p, r, V::set1(4.16664853692054749e-2f));
+  p = V::fma(p, r, V::set1(1.66666671633720398e-1f));
   p = V::fma(p, r, V::set1(0.5f));
-  p = V::fma(p, r, V::set1(1.0f));
-  p = V::fma(p, r, V::set1(1.0f));
-  return V::mul(p, V::pow2(n));
+  p = V::add(V::fma(V::mul(r, r), p, r), V::set1(1.0f));
+  // 2^n in two factors: n reaches from -150 to 128, one factor from -126 to 127.
+  const F half = V::round(V::mul(n, V::set1(0.5f)));
+  return V::mul(V::mul(p, V::pow2(half)), V::pow2(V::sub(n, half)));
 }
 
 }  // namespace pocketlora

@@ -58,10 +58,10 @@ struct Neon {
   static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
     const float32x4x2_t top = vtrnq_f32(load(in), load(in + in_stride));
     const float32x4x2_t bottom = vtrnq_f32(load(in + 2 * in_stride), load(in + 3 * in_stride));
-    for (int i = 0; i < 2; ++i) {
-      store(out + i * out_stride, vcombine_f32(vget_low_f32(top.val[i]), vget_low_f32(bottom.val[i])));
-      store(out + (i + 2) * out_stride, vcombine_f32(vget_high_f32(top.val[i]), vget_high_f32(bottom.val[i])));
-    }
+    store(out, vcombine_f32(vget_low_f32(top.val[0]), vget_low_f32(bottom.val[0])));
+    store(out + out_stride, vcombine_f32(vget_low_f32(top.val[1]), vget_low_f32(bottom.val[1])));
+    store(out + 2 * out_stride, vcombine_f32(vget_high_f32(top.val[0]), vget_high_f32(bottom.val[0])));
+    store(out + 3 * out_stride, vcombine_f32(vget_high_f32(top.val[1]), vget_high_f32(bottom.val[1])));
   }
   static constexpr int kTransposeSize = 4;
 

@@ -10,9 +10,11 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "kernels/common/isa.h"
+#include "kernels/common/parallel.h"
 
 /// What the kernels' tests share: buffers between guard pages, seeded random numbers, derived tolerances.
 namespace pocketlora::test {
@@ -35,7 +37,7 @@ class Guarded {
     slack_ = static_cast<size_t>(reinterpret_cast<char*>(data_) - (base_ + page));
   }
   explicit Guarded(const std::vector<T>& values) : Guarded(static_cast<int64_t>(values.size())) {
-    std::memcpy(data_, values.data(), values.size() * sizeof(T));
+    for (int64_t i = 0; i < count_; ++i) data_[i] = values[static_cast<size_t>(i)];
   }
   ~Guarded() {
     // The bytes between the page's start and the buffer cannot be guarded: they must be untouched.
@@ -72,6 +74,31 @@ inline std::vector<float> random_floats(int64_t count, uint32_t seed, float devi
   std::vector<float> values(static_cast<size_t>(count));
   for (float& value : values) value = normal(engine);
   return values;
+}
+
+/// A backend with three real threads that get uneven shares.
+inline void three_threads(int64_t begin, int64_t end, int64_t, RangeFn fn, void* context) {
+  const int64_t first = begin + (end - begin) / 5;
+  const int64_t second = begin + (end - begin) / 2;
+  const auto run = [&](int64_t b, int64_t e) {
+    if (b < e) fn(context, b, e);
+  };
+  std::thread a([&] { run(begin, first); });
+  std::thread b([&] { run(first, second); });
+  run(second, end);
+  a.join();
+  b.join();
+}
+
+/// Runs `work(out)` serially and on three threads and expects the same bits in its `count` results.
+template <typename Work>
+void expect_same_on_threads(int64_t count, const std::string& where, Work&& work) {
+  Guarded<float> serial(count), threaded(count);
+  work(serial.data());
+  set_parallel_backend(three_threads);
+  work(threaded.data());
+  set_parallel_backend(nullptr);
+  EXPECT_EQ(std::memcmp(serial.data(), threaded.data(), static_cast<size_t>(count) * sizeof(float)), 0) << where;
 }
 
 /// The bound on the rounding error of a fp32 sum of `length` products in any order: (length + slack) * eps * magnitude,

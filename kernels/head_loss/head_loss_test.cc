@@ -222,6 +222,17 @@ TEST(HeadLoss, GradientMatchesFiniteDifferences) {
   }
 }
 
+TEST(HeadLoss, TheNumberOfThreadsDoesNotMatter) {
+  const Case c({1100, 200, Quant::kNf4, 64}, 40, true, 3.0f);
+  const int64_t n = c.n_rows;
+  for (Isa isa : supported_isas()) {
+    test::expect_same_on_threads(n + 1 + n * 200, isa_name(isa), [&](float* out) {
+      head_loss(c.h.data(), n, c.w.matrix(), c.bias.data(), c.labels.data(), c.weights.data(), out, out + n,
+                out + n + 1, isa);
+    });
+  }
+}
+
 TEST(HeadLoss, NoRows) {
   const TestMatrix w({16, 128, Quant::kNf4, 64}, 47);
   for (Isa isa : supported_isas()) {

@@ -107,6 +107,21 @@ TEST(Linear4, BackwardIsTheTransposeOfForward) {
   }
 }
 
+TEST(Linear4, TheNumberOfThreadsDoesNotMatter) {
+  const Q4Shape shape{330, 1100, Quant::kNf4, 64};
+  const TestMatrix w(shape, 16);
+  for (int64_t n_rows : {1, 4, 33}) {
+    const std::vector<float> x = test::random_floats(n_rows * shape.cols, 17);
+    const std::vector<float> dy = test::random_floats(n_rows * shape.rows, 18);
+    for (Isa isa : supported_isas()) {
+      test::expect_same_on_threads(n_rows * shape.rows, isa_name(isa),
+                                   [&](float* y) { linear4(x.data(), n_rows, w.matrix(), nullptr, y, isa); });
+      test::expect_same_on_threads(n_rows * shape.cols, isa_name(isa),
+                                   [&](float* dx) { linear4_backward(dy.data(), n_rows, w.matrix(), dx, isa); });
+    }
+  }
+}
+
 TEST(Linear4, NoRows) {
   const TestMatrix w({16, 128, Quant::kNf4, 64}, 15);
   for (Isa isa : supported_isas()) {

@@ -106,13 +106,35 @@ void multiply(const float* a, int64_t rows, const float* b, int64_t b_panel, int
   }
 }
 
+/// One whole tile: out[q][r] = from[r * row_step + q], q < depth. Square blocks are transposed; where they are wider
+/// than the tile their surplus is overwritten by what follows it in `out`: rows of `from` up to the next multiple of
+/// the block must exist, and as many elements behind the tile.
+template <class V>
+void interleave_tile(const float* from, int64_t row_step, int64_t depth, float* out) {
+  constexpr int64_t kBlock = V::kTransposeSize;
+  constexpr int64_t kLast = (V::kTileRows - 1) / kBlock * kBlock;
+  int64_t q = 0;
+  for (; q + kBlock <= depth; q += kBlock) {
+    // Backwards, so that the surplus of the last block is overwritten by the first of the next row.
+    for (int64_t r = kLast; r >= 0; r -= kBlock) {
+      V::transpose(from + r * row_step + q, row_step, out + q * V::kTileRows + r, V::kTileRows);
+    }
+  }
+  for (; q < depth; ++q) {
+    for (int64_t r = 0; r < V::kTileRows; ++r) out[q * V::kTileRows + r] = from[r * row_step + q];
+  }
+}
+
 /// Interleaves rows: A(m, q) = src[m * row_step + q * depth_step]. @param out rows * depth elements.
 template <class V>
 void interleave(const float* src, int64_t row_step, int64_t depth_step, int64_t rows, int64_t depth, float* out) {
+  constexpr int64_t kWhole = (V::kTileRows + V::kTransposeSize - 1) / V::kTransposeSize * V::kTransposeSize;
   for (int64_t m = 0; m < rows; m += V::kTileRows) {
     const int64_t count = rows - m < V::kTileRows ? rows - m : V::kTileRows;
     const float* from = src + m * row_step;
-    if (count == V::kTileRows) {
+    if (depth_step == 1 && m + kWhole <= rows) {
+      interleave_tile<V>(from, row_step, depth, out);
+    } else if (count == V::kTileRows) {
       for (int64_t q = 0; q < depth; ++q) {
         PL_UNROLL for (int r = 0; r < V::kTileRows; ++r) out[q * V::kTileRows + r] =
             from[r * row_step + q * depth_step];
