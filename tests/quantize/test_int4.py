@@ -34,7 +34,7 @@ def test_error_is_half_a_step(group: int) -> None:
     _, scales = quantize(weight, spec)
     step = scales.float().repeat_interleave(group, 1)
     error = (dequantize(quantize_packed(weight, spec), spec) - weight).abs()
-    # Half a step of rounding; positive extremes sit at 7.5 steps and are cut to 7; the fp16 scale moves 7.5 steps by 2^-11.
+    # Half a step of rounding; positive extremes sit at 7.5 steps and are cut to 7; the fp16 scale moves those by 2^-11.
     assert bool((error <= step * (0.5 + 7.5 * 2**-11 + 1e-5)).all())
 
 

@@ -103,14 +103,14 @@ def test_the_last_group_is_quantized_over_its_real_elements(cols: int) -> None:
 
 
 def test_error_of_normal_weights() -> None:
-    """NormalFloat is made for normal weights: the relative RMS error of a standard normal in blocks of 64 is near 0.095."""
+    """NormalFloat is made for normal weights: the RMS error of a standard normal in blocks of 64 is near 0.095."""
     torch.manual_seed(0)
     weight = torch.randn(512, 1024)
     spec = Q4Spec(512, 1024, "nf4", 64)
     error = dequantize(quantize_packed(weight, spec), spec) - weight
     assert 0.08 < float(error.pow(2).mean().sqrt()) < 0.11
-    # Nearest level: no error is larger than half the widest gap of the code, in units of its block's absmax, plus the fp16
-    # rounding of the scale (2^-11) and the four decimals of torchao's table (5e-5).
+    # Nearest level: no error exceeds half the widest gap of the code, in units of its block's absmax, plus the fp16 rounding
+    # of the scale (2^-11) and the four decimals of torchao's table (5e-5, in both of two neighbours).
     levels = torch.tensor(NF4_CODEBOOK)
     widest = float((levels[1:] - levels[:-1]).max()) / 2
     absmax = weight.view(512, 16, 64).abs().amax(-1, keepdim=True)

@@ -44,7 +44,11 @@ def test_pieces_add_up_to_the_whole_tensor(
     monkeypatch.setattr(stream, "PIECE_ELEMENTS", 16 * 200)
     torch.manual_seed(0)
     tensors = {"a": torch.randn(100, 200), "norm": torch.randn(77), "b": torch.randn(7, 130)}
-    stored = [_stored("a", (100, 200), scheme, group), StoredTensor("norm", (77,), None), _stored("b", (7, 130), scheme, group)]
+    stored = [
+        _stored("a", (100, 200), scheme, group),
+        StoredTensor("norm", (77,), None),
+        _stored("b", (7, 130), scheme, group),
+    ]
     done: list[int] = []
     source = _source(tmp_path, tensors)
     found: dict[str, bytes] = {}
