@@ -19,12 +19,14 @@ from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.report.demo_result import AdapterResult, DemoResult
 from pocketlora_export.report.demo_run import Demo, DemoOptions, time_swaps, train_adapter, write_samples
 from pocketlora_export.report.page import megabytes, write_page
-from pocketlora_export.runtime import Engine
+from pocketlora_export.runtime import Engine, Sampling
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 MODEL = REPOSITORY / "models" / "pocket-llama-4m"
 EXAMPLES = (REPOSITORY / "examples" / "notes", REPOSITORY / "examples" / "captains-log")
-PROMPTS = ("This morning", "Today")
+PROMPTS = ("This morning", "Today the")
+# A model of a few million parameters wants larger steps than one of a billion.
+SMALL_MODEL, SMALL_RATE, LARGE_RATE = 100_000_000, 3e-3, 3e-4
 
 
 @click.command(
@@ -44,11 +46,18 @@ PROMPTS = ("This morning", "Today")
 @click.option(
     "-o", "--output", type=PATH, default=Path("out/demo"), show_default=True, help="Folder for everything made."
 )
-@click.option("--iters", type=click.IntRange(min=1), default=150, show_default=True, help="Steps of each adapter.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True)
+@click.option("--iters", type=click.IntRange(min=1), default=120, show_default=True, help="Steps of each adapter.")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help=f"[default: {SMALL_RATE:g} below 100 million parameters, {LARGE_RATE:g} from there]",
+)
 @click.option("--rank", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--max-new-tokens", type=click.IntRange(min=2), default=60, show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.6, show_default=True)
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.9, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
 @click.option("--prompt", "prompts", multiple=True, default=PROMPTS, show_default=True, help="May be given repeatedly.")
 @runtime_options
 @console.json_option("Print the results as one JSON object on stdout.")
@@ -58,23 +67,29 @@ def command(model: str, first: Path, second: Path, output: Path, as_json: bool, 
     _check_inputs((first, second))
     output.mkdir(parents=True, exist_ok=True)
     bundle_seconds = _make_bundle(model, output / "bundle")
-    demo_options = DemoOptions(
-        iters=options["iters"],
-        learning_rate=options["learning_rate"],
-        rank=options["rank"],
-        batch_size=options["batch_size"],
-        eval_every=max(1, options["iters"] // 10),
-        new_tokens=options["max_new_tokens"],
-        prompts=tuple(options["prompts"]),
-    )
     with Engine(output / "bundle", backend=options["backend"], num_threads=options["threads"]) as engine:
-        demo = Demo(engine, TextCoder.from_bundle(output / "bundle", engine.facts.manifest), demo_options)
+        coder = TextCoder.from_bundle(output / "bundle", engine.facts.manifest)
+        demo = Demo(engine, coder, _demo_options(options, engine.facts.manifest["model"]["num_parameters"]))
         result = _run(demo, (first, second), output, options["threads"] or os.cpu_count() or 1, bundle_seconds, started)
     write_page(result, output / "demo.html")
     if as_json:
         console.print_json({**result.as_json(), "page": str(output / "demo.html")})
     else:
         _print(result, output / "demo.html")
+
+
+def _demo_options(options: dict[str, Any], parameters: int) -> DemoOptions:
+    names = ("max_new_tokens", "temperature", "top_p", "seed")
+    return DemoOptions(
+        iters=options["iters"],
+        learning_rate=options["learning_rate"] or (SMALL_RATE if parameters < SMALL_MODEL else LARGE_RATE),
+        rank=options["rank"],
+        batch_size=options["batch_size"],
+        eval_every=max(1, options["iters"] // 10),
+        sampling=Sampling(**{name: options[name] for name in names}),
+        prompts=tuple(options["prompts"]),
+        seed=options["seed"],
+    )
 
 
 def _check_inputs(examples: tuple[Path, Path]) -> None:

@@ -32,9 +32,9 @@ class DemoOptions:
     rank: int
     batch_size: int
     eval_every: int
-    new_tokens: int
+    sampling: Sampling
     prompts: tuple[str, ...]
-    seed: int = 0
+    seed: int
 
 
 @dataclass
@@ -151,7 +151,7 @@ def write_samples(demo: Demo, first: tuple[str, Adapter], second: tuple[str, Ada
 def _write(demo: Demo, session: Session, label: str, prompt: str) -> tuple[Sample, float]:
     session.reset()
     ids = demo.coder.encode_prompt(prompt)
-    generation = session.generate(ids, Sampling(max_new_tokens=demo.options.new_tokens))
+    generation = session.generate(ids, demo.options.sampling)
     demo.peaks.sample(demo.engine)
     text = demo.coder.decode(generation.tokens, after=ids)
     return Sample(label, prompt, text, generation.tokens), generation.tokens_per_second
