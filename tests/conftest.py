@@ -26,11 +26,16 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of this session that all its processes see."""
+    """A folder that all processes of this session see, or the one that POCKETLORA_TEST_BUNDLES names.
+
+    The variable keeps bundles between sessions, for work on anything but the toolchain: nothing notices when they
+    are old.
+    """
     base = tmp_path_factory.getbasetemp()
     # Under xdist every worker has a folder of its own below the session's.
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
-    root.mkdir(exist_ok=True)
+    own = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    root = Path(os.environ.get("POCKETLORA_TEST_BUNDLES") or own)
+    root.mkdir(parents=True, exist_ok=True)
     return root
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from filelock import FileLock
 
 from tests.support.models import TinyModel, write_model
@@ -32,18 +33,16 @@ def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def bundle_options(tiny: TinyModel) -> list[str]:
-    """The options of `bundle` for a test model."""
-    options = {
-        "--quant": tiny.quant,
-        "--max-seq-len": tiny.max_len,
-        "--train-seq-len": tiny.train_len,
-        "--max-rank": tiny.max_rank,
-        "--target-modules": ",".join(tiny.target_modules),
+def recipe_of(tiny: TinyModel) -> dict[str, object]:
+    """The recipe of a test model."""
+    return {
+        "quant": {"scheme": tiny.quant, "group_size": tiny.group_size},
+        "max_seq_len": tiny.max_len,
+        "train_seq_len": tiny.train_len,
+        "prefill_seq_len": tiny.prefill_len,
+        "max_rank": tiny.max_rank,
+        "target_modules": list(tiny.target_modules),
     }
-    if tiny.group_size is not None:
-        options["--group-size"] = tiny.group_size
-    return [str(part) for pair in options.items() for part in pair]
 
 
 def bundled(root: Path, tiny: TinyModel) -> Bundled:
@@ -53,7 +52,9 @@ def bundled(root: Path, tiny: TinyModel) -> Bundled:
 
     def make() -> None:
         write_model(made.source, tiny)
-        run_cli("bundle", "-m", made.source, "-o", made.bundle, *bundle_options(tiny))
+        recipe = place / "recipe.yaml"
+        recipe.write_text(yaml.safe_dump(recipe_of(tiny)))
+        run_cli("bundle", "-m", made.source, "-o", made.bundle, "--recipe", recipe)
         run_cli("dequantize", made.bundle, "-o", made.dequantized)
 
     once(place, make)

@@ -38,6 +38,7 @@ class TinyModel:
     target_modules: tuple[str, ...] = MODULES
     max_rank: int = 8
     train_len: int = 48
+    prefill_len: int = 40
     max_len: int = 96
     seed: int = 0
 
