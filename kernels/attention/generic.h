@@ -40,10 +40,10 @@ void score_keys(const float* q, const float* keys, int64_t stride, int64_t count
 /** kCols vectors of acc[d] += Σ_j weights[j] · rows[j][d], kept in registers over all rows, added in the order of j. */
 template <class V, int64_t kCols>
 inline void add_weighted_columns(const float* weights, const float* rows, int64_t stride, int64_t count, float* acc) {
-  typename V::Float sums[kCols];
+  typename V::F sums[kCols];
   for (int64_t c = 0; c < kCols; ++c) sums[c] = V::load(acc + c * V::kLanes);
   for (int64_t j = 0; j < count; ++j, rows += stride) {
-    const auto w = V::set(weights[j]);
+    const auto w = V::set1(weights[j]);
     for (int64_t c = 0; c < kCols; ++c) sums[c] = V::fma(w, V::load(rows + c * V::kLanes), sums[c]);
   }
   for (int64_t c = 0; c < kCols; ++c) V::store(acc + c * V::kLanes, sums[c]);
@@ -63,7 +63,7 @@ void add_weighted_rows(const float* weights, const float* rows, int64_t stride, 
   for_each_vector<V>(dim - d, [&](int64_t rest, int64_t lanes) {
     auto sum = load_count<V>(acc + d + rest, lanes);
     for (int64_t j = 0; j < count; ++j) {
-      sum = V::fma(V::set(weights[j]), load_count<V>(rows + j * stride + d + rest, lanes), sum);
+      sum = V::fma(V::set1(weights[j]), load_count<V>(rows + j * stride + d + rest, lanes), sum);
     }
     store_count<V>(acc + d + rest, sum, lanes);
   });
@@ -79,22 +79,22 @@ inline float largest(const float* values, int64_t n) {
   }
   auto m = V::load(values + n - V::kLanes);  // overlaps the vectors below: a maximum may count a value twice
   for (int64_t j = 0; j + V::kLanes <= n; j += V::kLanes) m = V::max(m, V::load(values + j));
-  return V::max_lane(m);
+  return V::maximum(m);
 }
 
 /** values[j] = exp(values[j] − shift). @return their sum. */
 template <class V>
 inline float exp_and_sum(float* values, int64_t n, float shift) {
-  const auto by = V::set(shift);
+  const auto by = V::set1(shift);
   auto sum = V::zero();
   int64_t j = 0;
   for (; j + V::kLanes <= n; j += V::kLanes) {
-    const auto e = exp<V>(V::sub(V::load(values + j), by));
+    const auto e = simd_exp<V>(V::sub(V::load(values + j), by));
     V::store(values + j, e);
     sum = V::add(sum, e);
   }
   if (j < n) {
-    V::store_first(values + j, exp<V>(V::sub(V::load_first(values + j, n - j), by)), n - j);
+    V::store_first(values + j, simd_exp<V>(V::sub(V::load_first(values + j, n - j), by)), n - j);
     sum = V::add(sum, V::load_first(values + j, n - j));  // loaded again: the lanes beyond are 0
   }
   return V::sum(sum);
@@ -113,7 +113,7 @@ void attend(const AttentionRows& rows, int64_t i) {
   for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) { store_count<V>(out + d, V::zero(), lanes); });
   add_weighted_rows<V>(rows.scores, rows.v_cache, stride, rows.past, dim, out);
   add_weighted_rows<V>(rows.scores + rows.past, rows.v, stride, i + 1, dim, out);
-  const auto total = V::set(sum);
+  const auto total = V::set1(sum);
   for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) {
     store_count<V>(out + d, V::div(load_count<V>(out + d, lanes), total), lanes);
   });
@@ -133,10 +133,10 @@ void row_probabilities(const AttentionGradRows& rows, int64_t head, int64_t i, i
   const float delta = dot<V>(dout, rows.out + at, dim);
   score_keys<V>(rows.q + at, rows.k, rows.kv_stride, i + 1, dim, rows.scale, p);
   score_keys<V>(dout, rows.v, rows.kv_stride, i + 1, dim, 1.0f, ds);
-  const auto lse = V::set(rows.lse[i * rows.lse_stride + head]);
-  const auto shift = V::set(delta), scale = V::set(rows.scale);
+  const auto lse = V::set1(rows.lse[i * rows.lse_stride + head]);
+  const auto shift = V::set1(delta), scale = V::set1(rows.scale);
   for_each_vector<V>(i + 1, [&](int64_t j, int64_t lanes) {
-    const auto e = exp<V>(V::sub(load_count<V>(p + j, lanes), lse));
+    const auto e = simd_exp<V>(V::sub(load_count<V>(p + j, lanes), lse));
     store_count<V>(p + j, e, lanes);
     store_count<V>(ds + j, V::mul(V::mul(e, V::sub(load_count<V>(ds + j, lanes), shift)), scale), lanes);
   });
@@ -153,10 +153,10 @@ void add_outer(const float* weights, int64_t ld, const float* src, int64_t src_s
     const auto x2 = load_count<V>(src + 2 * src_stride + d, lanes), x3 = load_count<V>(src + 3 * src_stride + d, lanes);
     float* y = dst + d;
     for (int64_t j = 0; j < count; ++j, y += dst_stride) {
-      auto sum = V::fma(V::set(weights[j]), x0, load_count<V>(y, lanes));
-      sum = V::fma(V::set(weights[ld + j]), x1, sum);
-      sum = V::fma(V::set(weights[2 * ld + j]), x2, sum);
-      store_count<V>(y, V::fma(V::set(weights[3 * ld + j]), x3, sum), lanes);
+      auto sum = V::fma(V::set1(weights[j]), x0, load_count<V>(y, lanes));
+      sum = V::fma(V::set1(weights[ld + j]), x1, sum);
+      sum = V::fma(V::set1(weights[2 * ld + j]), x2, sum);
+      store_count<V>(y, V::fma(V::set1(weights[3 * ld + j]), x3, sum), lanes);
     }
   });
 }

@@ -9,8 +9,8 @@
 namespace pocketlora {
 
 /// e^x within 1 unit in the last place for results that are normal numbers: x = n * ln 2 + r with |r| <= ln 2 / 2, a
-/// polynomial in r whose last coefficients are economised, times 2^n. Below the normal numbers the result goes gradually
-/// to 0, above the largest number it is infinity; a NaN stays one.
+/// polynomial in r whose last coefficients are economised, times 2^n. Below the normal numbers the result goes
+/// gradually to 0, above the largest number it is infinity; a NaN stays one.
 template <class V>
 inline typename V::F simd_exp(typename V::F x) {
   using F = typename V::F;

@@ -19,7 +19,8 @@ struct Avx2 : pocketlora::Avx2 {
   static F div(F a, F b) { return _mm256_div_ps(a, b); }
   static F sqrt(F a) { return _mm256_sqrt_ps(a); }
 
-  /** Sums of four vectors, each by the tree ((0+1)+(2+3)) + ((4+5)+(6+7)): one vector's sum does not depend on the others. */
+  /** Sums of four vectors, each by the tree ((0+1)+(2+3)) + ((4+5)+(6+7)): one vector's sum does not depend on the
+   * others. */
   static void sum4(F a, F b, F c, F d, float* sums) {
     const F quads = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
     _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(quads), _mm256_extractf128_ps(quads, 1)));

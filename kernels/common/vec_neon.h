@@ -27,9 +27,7 @@ struct Neon : pocketlora::Neon {
   static F sqrt(F a) { return vsqrtq_f32(a); }
 
   /** Each by the tree (0+1)+(2+3). */
-  static void sum4(F a, F b, F c, F d, float* sums) {
-    vst1q_f32(sums, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
-  }
+  static void sum4(F a, F b, F c, F d, float* sums) { vst1q_f32(sums, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))); }
 
   static Double zero_double() { return vdupq_n_f64(0); }
   static Double add_squares(F v, Double sum) {

@@ -9,7 +9,7 @@ namespace pocketlora::vec {
 template <class V>
 void exp_all(const float* x, int64_t n, float* y) {
   for_each_vector<V>(
-      n, [&](int64_t i, int64_t count) { store_count<V>(y + i, exp<V>(load_count<V>(x + i, count)), count); });
+      n, [&](int64_t i, int64_t count) { store_count<V>(y + i, simd_exp<V>(load_count<V>(x + i, count)), count); });
 }
 
 }  // namespace pocketlora::vec

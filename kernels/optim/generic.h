@@ -9,9 +9,9 @@ namespace pocketlora::vec {
 template <class V>
 void adamw(float* params, const float* grads, float* first_moment, float* second_moment, int64_t n,
            const AdamWScalars& scalars) {
-  const auto decay = V::set(scalars.decay), rate1 = V::set(scalars.one_minus_beta1), beta2 = V::set(scalars.beta2);
-  const auto rate2 = V::set(scalars.one_minus_beta2), root2 = V::set(scalars.bias_correction2_sqrt);
-  const auto epsilon = V::set(scalars.epsilon), step = V::set(scalars.step_size);
+  const auto decay = V::set1(scalars.decay), rate1 = V::set1(scalars.one_minus_beta1), beta2 = V::set1(scalars.beta2);
+  const auto rate2 = V::set1(scalars.one_minus_beta2), root2 = V::set1(scalars.bias_correction2_sqrt);
+  const auto epsilon = V::set1(scalars.epsilon), step = V::set1(scalars.step_size);
   for_each_vector<V>(n, [&](int64_t i, int64_t count) {
     const auto g = load_count<V>(grads + i, count), old = load_count<V>(first_moment + i, count);
     const auto m = V::fma(rate1, V::sub(g, old), old);
@@ -26,8 +26,8 @@ void adamw(float* params, const float* grads, float* first_moment, float* second
 
 template <class V>
 void sgd(float* params, const float* grads, float* momentum_buffer, int64_t n, const SgdScalars& scalars) {
-  const auto rate = V::set(scalars.learning_rate), momentum = V::set(scalars.momentum);
-  const auto decay = V::set(scalars.weight_decay);
+  const auto rate = V::set1(scalars.learning_rate), momentum = V::set1(scalars.momentum);
+  const auto decay = V::set1(scalars.weight_decay);
   for_each_vector<V>(n, [&](int64_t i, int64_t count) {
     const auto p = load_count<V>(params + i, count);
     auto g = V::fma(decay, p, load_count<V>(grads + i, count));

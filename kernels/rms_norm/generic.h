@@ -8,9 +8,9 @@ namespace pocketlora::vec {
 
 /** 1 / sqrt(mean(x²) + eps) in every lane. */
 template <class V>
-inline typename V::Float inverse_rms(const float* x, float eps, int64_t width) {
+inline typename V::F inverse_rms(const float* x, float eps, int64_t width) {
   const float mean = dot<V>(x, x, width) / static_cast<float>(width);
-  return V::div(V::set(1.0f), V::sqrt(V::set(mean + eps)));
+  return V::div(V::set1(1.0f), V::sqrt(V::set1(mean + eps)));
 }
 
 template <class V>
@@ -40,7 +40,7 @@ void rms_norm_backward(const float* dy, const float* x, const float* weight, flo
                        float* dx) {
   for (int64_t i = 0; i < n_rows; ++i, dy += width, x += width, dx += width) {
     const auto r = inverse_rms<V>(x, eps, width);
-    const auto mean = V::set(dot3<V>(dy, weight, x, width) / static_cast<float>(width));
+    const auto mean = V::set1(dot3<V>(dy, weight, x, width) / static_cast<float>(width));
     const auto along = V::mul(V::mul(r, r), V::mul(r, mean));
     for_each_vector<V>(width, [&](int64_t j, int64_t count) {
       const auto g = V::mul(load_count<V>(dy + j, count), load_count<V>(weight + j, count));

@@ -7,7 +7,7 @@
 namespace pocketlora::vec {
 
 template <class V>
-inline void rotate_head(const float* x, const float* cos, const float* sin, typename V::Float sign, int64_t half,
+inline void rotate_head(const float* x, const float* cos, const float* sin, typename V::F sign, int64_t half,
                         float* y) {
   for_each_vector<V>(half, [&](int64_t j, int64_t count) {
     const auto a = load_count<V>(x + j, count), b = load_count<V>(x + half + j, count);
@@ -20,7 +20,7 @@ inline void rotate_head(const float* x, const float* cos, const float* sin, type
 template <class V>
 void rope(const float* x, const float* table, const RopeShape& shape, bool inverse, float* y) {
   const int64_t half = shape.rotary_dim / 2;
-  const auto sign = V::set(inverse ? -1.0f : 1.0f);
+  const auto sign = V::set1(inverse ? -1.0f : 1.0f);
   for (int64_t i = 0; i < shape.n_rows; ++i, table += shape.rotary_dim) {
     for (int64_t head = 0; head < shape.num_heads; ++head, x += shape.head_dim, y += shape.head_dim) {
       rotate_head<V>(x, table, table + half, sign, half, y);

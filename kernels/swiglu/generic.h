@@ -16,7 +16,7 @@ void swiglu(const float* gate, const float* up, int64_t n, float* y) {
 
 template <class V>
 void swiglu_backward(const float* dy, const float* gate, const float* up, int64_t n, float* dgate, float* dup) {
-  const auto one = V::set(1.0f);
+  const auto one = V::set1(1.0f);
   for_each_vector<V>(n, [&](int64_t i, int64_t count) {
     const auto g = load_count<V>(gate + i, count), u = load_count<V>(up + i, count), d = load_count<V>(dy + i, count);
     const auto s = sigmoid<V>(g);
