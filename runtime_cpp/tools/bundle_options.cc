@@ -1,4 +1,5 @@
 #include "commands.h"
+#include "validators.h"
 
 namespace pocketlora_run {
 
@@ -7,7 +8,7 @@ void BundleOptions::add_to(CLI::App* command) {
   command->add_option("--backend", backend, "Which programs of the bundle to run")->capture_default_str();
   command->add_option("--threads", threads, "Number of threads; 0 = all cores")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(not_negative());
   command->add_flag("--verify", verify, "Hash the base while opening");
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -8,6 +9,7 @@
 #include "events.h"
 #include "interrupt.h"
 #include "output_folder.h"
+#include "validators.h"
 
 namespace pocketlora_run {
 namespace {
@@ -19,7 +21,8 @@ struct TrainOptions {
   std::string data, output, init_adapter, target_modules;
   std::string optimizer = "adamw";
   int64_t iters = 100, batch_size = 4, accumulation = 1;
-  float learning_rate = 1e-4F, dropout = 0, weight_decay = 0, momentum = 0;
+  double learning_rate = 1e-4;  // as typed, for the events
+  float dropout = 0, weight_decay = 0, momentum = 0;
   int32_t rank = 0;  // 0 = the default
   float alpha = 0;   // 0 = 2 x rank
   uint64_t seed = 0;
@@ -72,7 +75,7 @@ class Run {
     trainer.alpha = options_.alpha > 0 ? options_.alpha : 2.0F * static_cast<float>(trainer.rank);
     trainer.target_modules = options_.target_modules.empty() ? nullptr : options_.target_modules.c_str();
     trainer.optimizer = options_.optimizer == "sgd" ? PL_SGD : PL_ADAMW;
-    trainer.learning_rate = options_.learning_rate;
+    trainer.learning_rate = static_cast<float>(options_.learning_rate);
     trainer.weight_decay = options_.weight_decay;
     trainer.momentum = options_.momentum;
     trainer.dropout = options_.dropout;
@@ -159,23 +162,22 @@ void add_train(CLI::App* app) {
   o->bundle.add_to(command);
   command->add_option("--data", o->data, "Rows: {\"token_ids\": [...], \"labels\": [...]} (JSONL)")->required();
   command->add_option("-o,--output", o->output, "Folder for the adapter, in PEFT's format")->required();
-  command->add_option("--iters", o->iters, "Optimizer steps")->capture_default_str()->check(CLI::PositiveNumber);
-  command->add_option("--learning-rate", o->learning_rate)->capture_default_str()->check(CLI::PositiveNumber);
+  command->add_option("--iters", o->iters, "Optimizer steps")->capture_default_str()->check(above_zero());
+  command->add_option("--learning-rate", o->learning_rate)->capture_default_str()->check(above_zero());
   command->add_option("--optimizer", o->optimizer)->capture_default_str()->check(CLI::IsMember({"adamw", "sgd"}));
   command->add_option("--batch-size", o->batch_size, "Rows of a micro-batch")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command->add_option("--grad-accumulation-steps", o->accumulation, "Micro-batches of an optimizer step")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   CLI::Option* rank =
-      command->add_option("--rank", o->rank, "LoRA rank (8, or the bundle's maximum)")->check(CLI::PositiveNumber);
-  CLI::Option* alpha =
-      command->add_option("--alpha", o->alpha, "Scale: alpha / rank (2 x rank)")->check(CLI::PositiveNumber);
+      command->add_option("--rank", o->rank, "LoRA rank (8, or the bundle's maximum)")->check(above_zero());
+  CLI::Option* alpha = command->add_option("--alpha", o->alpha, "Scale: alpha / rank (2 x rank)")->check(above_zero());
   CLI::Option* modules = command->add_option("--target-modules", o->target_modules, "NAME,... (all of the bundle's)");
-  command->add_option("--dropout", o->dropout)->capture_default_str()->check(CLI::Range(0.0F, 0.999999F));
-  command->add_option("--weight-decay", o->weight_decay)->capture_default_str()->check(CLI::NonNegativeNumber);
-  command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str()->check(CLI::NonNegativeNumber);
+  command->add_option("--dropout", o->dropout)->capture_default_str()->check(probability_below_one());
+  command->add_option("--weight-decay", o->weight_decay)->capture_default_str()->check(not_negative());
+  command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str()->check(not_negative());
   command
       ->add_option("--init-adapter", o->init_adapter, "Go on from this PEFT folder, with its rank, alpha and modules")
       ->excludes(rank)

@@ -1,6 +1,7 @@
 #include "generation.h"
 
 #include "interrupt.h"
+#include "validators.h"
 
 namespace pocketlora_run {
 namespace {
@@ -25,11 +26,11 @@ const char* stop_reason_name(int32_t reason) {
 
 void GenerateOptions::add_to(CLI::App* command) {
   command->add_option("--prompt-ids", prompt, "Token ids of the prompt: 1,2,3")->required()->delimiter(',');
-  command->add_option("--max-new-tokens", max_new_tokens)->capture_default_str()->check(CLI::PositiveNumber);
+  command->add_option("--max-new-tokens", max_new_tokens)->capture_default_str()->check(above_zero());
   command->add_option("--temperature", temperature, "0 = always the likeliest token")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--top-p", top_p)->capture_default_str()->check(CLI::Range(0.0F, 1.0F));
+      ->check(not_negative());
+  command->add_option("--top-p", top_p)->capture_default_str()->check(fraction_above_zero());
   command->add_option("--seed", seed)->capture_default_str();
   command->add_option("--stop-ids", stop, "Token ids that end the text (the bundle's)")->delimiter(',');
 }

@@ -34,6 +34,20 @@ std::string with_dashes(std::string argument) {
   return argument;
 }
 
+// CLI11 says "A subcommand is required" for a misspelt one as well.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  const std::string first = argc > 1 ? argv[1] : "";
+  std::string known;
+  bool found = first.rfind("-", 0) == 0;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    known += (known.empty() ? "" : ", ") + command->get_name();
+    found = found || command->get_name() == first;
+  }
+  if (found) return;
+  throw ToolError(PL_INVALID_ARGUMENT, first.empty() ? "expected a command: " + known + "; see --help"
+                                                     : "unknown command '" + first + "'; expected one of " + known);
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Train and run LoRA adapters over a PocketLoRA bundle", "pocketlora_run");
   app.set_version_flag("--version", pl_version());
@@ -47,6 +61,7 @@ int run(int argc, char** argv) {
   std::vector<std::string> arguments;
   for (int i = argc - 1; i > 0; --i) arguments.push_back(with_dashes(argv[i]));
   try {
+    check_command(app, argc, argv);
     app.parse(arguments);
     return 0;
   } catch (const CLI::ParseError& error) {
