@@ -11,8 +11,8 @@
 namespace pocketlora {
 namespace head {
 
-/// Rows of W per chunk: a multiple of the products' row blocks.
-constexpr int64_t kChunk = 480;
+/// Rows of W per chunk: a multiple of the row blocks of both products.
+constexpr int64_t kChunk = 768;
 
 /// What one row of h remembers of the vocabulary seen so far.
 struct RowState {

@@ -145,8 +145,8 @@ void gemv_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* b
 template <class V, class Extra>
 void backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, bool accumulate,
                       Extra&& extra) {
-  constexpr int64_t kColTiles = 4;
-  constexpr int64_t kRowTiles = 6;
+  constexpr int64_t kColTiles = 2;
+  constexpr int64_t kRowTiles = 16;
   parallel_for(0, w.col_tiles(), 1, [&](int64_t begin, int64_t end) {
     ScratchFrame frame;
     float* block = frame.floats(kRowTiles * kTileRows * kColTiles * kTileCols);
