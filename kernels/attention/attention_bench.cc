@@ -1,0 +1,83 @@
+#include <cmath>
+
+#include "kernels/attention/attention.h"
+#include "kernels/common/bench_support.h"
+
+namespace pocketlora {
+namespace {
+
+/** Arguments: rows (training) or cached rows (decoding), query heads, key/value heads, head width. */
+struct Operands {
+  Operands(const benchmark::State& state, int64_t n_new)
+      : rows(state.range(0)),
+        shape{n_new, state.range(1), state.range(2), state.range(3), 1 / std::sqrt(static_cast<float>(state.range(3)))},
+        q(bench::random_floats(n_new * shape.num_heads * shape.head_dim, 1)),
+        k(bench::random_floats(rows * shape.num_kv_heads * shape.head_dim, 2)),
+        v(bench::random_floats(rows * shape.num_kv_heads * shape.head_dim, 3)),
+        out(q.size()),
+        lse(static_cast<size_t>(n_new * shape.num_heads)),
+        dq(q.size()),
+        dk(k.size()),
+        dv(k.size()) {}
+
+  /** Multiply-adds of one product of every row with its keys, times 2. */
+  double causal_flops() const { return static_cast<double>(rows * (rows + 1) * shape.num_heads * shape.head_dim); }
+
+  int64_t rows;
+  AttentionShape shape;
+  std::vector<float> q, k, v, out, lse, dq, dk, dv;
+};
+
+void forward(benchmark::State& state, Isa isa) {
+  if (bench::skip(state, isa)) return;
+  Operands o(state, state.range(0));
+  const int64_t segments[] = {0, o.rows};
+  for (auto _ : state) {
+    attention(o.q.data(), o.k.data(), o.v.data(), segments, 1, o.shape, o.out.data(), o.lse.data(), isa);
+    benchmark::ClobberMemory();
+  }
+  bench::count(state, 2 * o.causal_flops(), 0);
+}
+
+void backward(benchmark::State& state, Isa isa) {
+  if (bench::skip(state, isa)) return;
+  Operands o(state, state.range(0));
+  const int64_t segments[] = {0, o.rows};
+  attention(o.q.data(), o.k.data(), o.v.data(), segments, 1, o.shape, o.out.data(), o.lse.data(), isa);
+  for (auto _ : state) {
+    attention_backward(o.q.data(), o.q.data(), o.k.data(), o.v.data(), o.out.data(), o.lse.data(), segments, 1, o.shape,
+                       o.dq.data(), o.dk.data(), o.dv.data(), isa);
+    benchmark::ClobberMemory();
+  }
+  bench::count(state, 5 * o.causal_flops(), 0);
+}
+
+void decode(benchmark::State& state, Isa isa) {
+  if (bench::skip(state, isa)) return;
+  Operands o(state, 1);
+  for (auto _ : state) {
+    attention_cached(o.q.data(), o.k.data(), o.v.data(), o.k.data(), o.v.data(), o.rows, o.shape, o.out.data(), isa);
+    benchmark::ClobberMemory();
+  }
+  const int64_t width = o.shape.head_dim;
+  bench::count(state, 4.0 * static_cast<double>(o.rows * o.shape.num_heads * width),
+               8.0 * static_cast<double>(o.rows * o.shape.num_kv_heads * width));
+}
+
+void shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"rows", "heads", "kv_heads", "head_dim"});
+  b->Args({256, 9, 3, 64});     // SmolLM2-135M
+  b->Args({256, 32, 8, 64});    // Llama-3.2-1B
+  b->Args({256, 32, 32, 128});  // Llama-2-7B
+  b->Args({1024, 32, 8, 64});
+}
+
+#define PL_KERNEL(isa, forward_fn, backward_fn)                                                     \
+  BENCHMARK_CAPTURE(forward, forward_fn, Isa::isa)->Apply(shapes)->Unit(benchmark::kMillisecond);   \
+  BENCHMARK_CAPTURE(backward, backward_fn, Isa::isa)->Apply(shapes)->Unit(benchmark::kMillisecond); \
+  BENCHMARK_CAPTURE(decode, forward_fn, Isa::isa)->Apply(shapes)->Unit(benchmark::kMicrosecond);
+#include "kernels/attention/kernels.inc"
+#undef PL_KERNEL
+
+}  // namespace
+}  // namespace pocketlora
