@@ -10,14 +10,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 FLOAT = 4
-PORT_BYTES = 1024
+PORT_BYTES = 512
+PAGE = 4096
+# The kernels work on at most 256 rows at once, the head on 768 tokens of the vocabulary; panels are 16 wide.
+ROW_BLOCK, VOCABULARY_CHUNK, PANEL = 256, 768, 16
+THREADS = 4
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the estimate depends on. `sites`: (in_features, out_features) of every LoRA site."""
+    """What the estimate depends on. `widest`: most features of a linear; `sites`: (in, out) of every LoRA site."""
 
     hidden_size: int
+    widest: int
     num_layers: int
     kv_width: int
     head_dim: int
@@ -35,14 +40,18 @@ class Bounds:
     rank: int
 
 
+def _round_up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
 def arena(methods: Iterable[int]) -> int:
-    """One arena serves all methods of a program: the largest of their planned sizes."""
-    return max(methods, default=0)
+    """One arena of whole pages serves all methods of a program: the largest of their planned sizes."""
+    return _round_up(max(methods, default=0), PAGE)
 
 
 def block_inputs(shape: Shape, rows: int) -> int:
-    """(L + 1) · T · H · 4: the input of every block is kept for the backward, and the head's."""
-    return (shape.num_layers + 1) * rows * shape.hidden_size * FLOAT
+    """(L + 1) · T · H · 4 in whole pages: the input of every block is kept for the backward, and the head's."""
+    return _round_up((shape.num_layers + 1) * rows * shape.hidden_size * FLOAT, PAGE)
 
 
 def adapter(shape: Shape, rank: int) -> int:
@@ -51,9 +60,8 @@ def adapter(shape: Shape, rank: int) -> int:
 
 
 def gradients(shape: Shape, rank: int) -> int:
-    """Accumulated, Σ sites R · (in + out) · 4, and those of one layer as its backward writes them."""
-    accumulated = _trainable(shape, rank)
-    return accumulated + accumulated // shape.num_layers
+    """As large as the adapter, and those of one layer as its backward writes them."""
+    return adapter(shape, rank) + _trainable(shape, rank) // shape.num_layers
 
 
 def _trainable(shape: Shape, rank: int) -> int:
@@ -66,19 +74,37 @@ def optimizer(shape: Shape, rank: int) -> int:
 
 
 def kv_cache(shape: Shape, context: int) -> int:
-    """2 · L · C · Hkv·D · 4."""
-    return 2 * shape.num_layers * context * shape.kv_width * FLOAT
+    """2 · L · C · Hkv·D · 4 in whole pages."""
+    return _round_up(2 * shape.num_layers * context * shape.kv_width * FLOAT, PAGE)
 
 
-def scratch(shape: Shape, train_rows: int, prefill_rows: int) -> int:
-    """Values between stages; training and inference do not run at once, so the larger of the two.
+def kernel_scratch(shape: Shape, rows: int, rank: int) -> int:
+    """What the kernels take for themselves, with four threads: 2 · (shared + threads · own) · 4.
 
-    Training: one gradient [T, H] and the rotary table [T, D]. Inference, P = prefill rows: hidden twice [P, H], rotary
-    table [P, D], logits [V].
+    B = min(rows, 256) and Rp = R, both rounded up to 16, W = the widest layer. Shared: x packed [B, W] and x·Aᵀ in two
+    orders, or h packed [B, H] with logits [B, 768], or A packed [Rp, W]. Own, of each thread: 16 × 2 decoded tiles with B
+    rows of dy, of panels and of masked values, or 64 rows of x. Twice, because a thread's scratch grows by what was missing
+    and keeps what it had.
     """
-    training = train_rows * (shape.hidden_size + shape.head_dim)
-    inference = prefill_rows * (2 * shape.hidden_size + shape.head_dim) + shape.vocab_size
-    return FLOAT * max(training, inference)
+    block, ranks, wide = _round_up(min(rows, ROW_BLOCK), PANEL), _round_up(rank, PANEL), _round_up(shape.widest, PANEL)
+    intermediate = 2 * rows * ranks
+    head = block * (shape.hidden_size + VOCABULARY_CHUNK)
+    shared = max(intermediate + block * (wide + ranks), head, intermediate + ranks * wide)
+    decoded = 16 * 16 * 2 * 128
+    own = max(decoded + block * 2 * 256 + 256 * ranks, 64 * max(wide, rows))
+    return 2 * (shared + THREADS * own) * FLOAT
+
+
+def scratch(shape: Shape, bounds: Bounds) -> int:
+    """Values between stages (training and inference do not run at once: the larger of the two) and the kernels' own.
+
+    Training: one gradient [T, H] and the rotary table [T, D]. Inference, P = prefill rows: hidden twice [P, H], rotary table
+    [P, D], logits [V].
+    """
+    training = bounds.train_rows * (shape.hidden_size + shape.head_dim)
+    inference = bounds.prefill_rows * (2 * shape.hidden_size + shape.head_dim) + shape.vocab_size
+    kernels = kernel_scratch(shape, max(bounds.train_rows, bounds.prefill_rows), bounds.rank)
+    return FLOAT * max(training, inference) + kernels
 
 
 def other(ports: int) -> int:
@@ -103,7 +129,7 @@ def estimate(shape: Shape, bounds: Bounds, arenas: Mapping[str, Iterable[int]], 
         "gradients": gradients(shape, bounds.rank),
         "optimizer": optimizer(shape, bounds.rank),
         "kv_cache": kv_cache(shape, bounds.context),
-        "scratch": scratch(shape, bounds.train_rows, bounds.prefill_rows),
+        "scratch": scratch(shape, bounds),
         "other": other(ports),
     }
 

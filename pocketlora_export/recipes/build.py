@@ -143,7 +143,7 @@ def _manifest(job: Job, folder: Path, programs: list[ProgramSpec], tokenizer: To
         quantization=quantization,
         limits=limits,
         adapter=describe.adapter_entry(job.sites, job.targets, job.recipe.max_rank),
-        base=describe.base_entry(job.tensors),
+        base=describe.base_entry(job.tensors, folder / BASE),
         programs=describe.program_entries(programs),
         stages=describe.stage_entries(programs),
         memory=describe.memory_entry(job.facts, job.sites, job.limits, programs),

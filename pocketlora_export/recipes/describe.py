@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pocketlora_export.bundle import manifest as m
+from pocketlora_export.bundle.flat_header import table_digest
 from pocketlora_export.families.base import LoraSite, ModelFacts, Quantization, QuantScheme, WeightSpec
 from pocketlora_export.graphs.stage import Limits
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec
@@ -80,9 +82,11 @@ def adapter_entry(sites: Sequence[LoraSite], targets: Sequence[str], max_rank: i
     return m.Adapter(target_modules=list(targets), max_rank=max_rank, sites=entries)
 
 
-def base_entry(tensors: Sequence[StoredTensor]) -> m.Base:
-    """`base`."""
-    return m.Base(tensors=[_tensor(t) for t in tensors])
+def base_entry(tensors: Sequence[StoredTensor], path: Path) -> m.Base:
+    """`base`, of the file at `path`."""
+    table_bytes, table_sha256 = table_digest(path)
+    entries = [_tensor(t) for t in tensors]
+    return m.Base(table_bytes=table_bytes, table_sha256=table_sha256, tensors=entries)
 
 
 def _tensor(tensor: StoredTensor) -> m.Q4Tensor | m.DenseTensor:
@@ -151,6 +155,7 @@ def memory_entry(
     """`memory`."""
     shape = Shape(
         hidden_size=facts.hidden_size,
+        widest=max(facts.hidden_size, facts.intermediate_size, facts.num_heads * facts.head_dim),
         num_layers=facts.num_layers,
         kv_width=facts.num_kv_heads * facts.head_dim,
         head_dim=facts.head_dim,
