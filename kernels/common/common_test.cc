@@ -10,6 +10,7 @@
 #include "kernels/common/isa.h"
 #include "kernels/common/parallel.h"
 #include "kernels/common/scratch.h"
+#include "kernels/common/test_threads.h"
 
 namespace pocketlora {
 namespace {
@@ -85,16 +86,8 @@ TEST(Isa, SelectsTheFirstEntryThatServes) {
   EXPECT_EQ(select_kernel(kList, Isa::kNeon), 0);
 }
 
-/// A backend with two real threads.
-void two_threads(int64_t begin, int64_t end, int64_t grain, RangeFn fn, void* context) {
-  const int64_t middle = begin + std::max<int64_t>(grain, (end - begin) / 2);
-  std::thread other([&] { fn(context, middle, end); });
-  fn(context, begin, middle);
-  other.join();
-}
-
 TEST(Parallel, EveryIndexOnceWithAndWithoutABackend) {
-  for (ParallelBackend backend : {ParallelBackend{nullptr}, ParallelBackend{two_threads}}) {
+  for (ParallelBackend backend : {ParallelBackend{nullptr}, ParallelBackend{test::scattered_backend}}) {
     set_parallel_backend(backend);
     std::vector<int> hits(1000, 0);
     parallel_for(3, 997, 10, [&](int64_t begin, int64_t end) {

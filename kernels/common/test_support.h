@@ -10,11 +10,10 @@
 #include <limits>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "kernels/common/isa.h"
-#include "kernels/common/parallel.h"
+#include "kernels/common/test_threads.h"
 
 /// What the kernels' tests share: buffers between guard pages, seeded random numbers, derived tolerances.
 namespace pocketlora::test {
@@ -76,28 +75,15 @@ inline std::vector<float> random_floats(int64_t count, uint32_t seed, float devi
   return values;
 }
 
-/// A backend with three real threads that get uneven shares.
-inline void three_threads(int64_t begin, int64_t end, int64_t, RangeFn fn, void* context) {
-  const int64_t first = begin + (end - begin) / 5;
-  const int64_t second = begin + (end - begin) / 2;
-  const auto run = [&](int64_t b, int64_t e) {
-    if (b < e) fn(context, b, e);
-  };
-  std::thread a([&] { run(begin, first); });
-  std::thread b([&] { run(first, second); });
-  run(second, end);
-  a.join();
-  b.join();
-}
-
-/// Runs `work(out)` serially and on three threads and expects the same bits in its `count` results.
+/// Runs `work(out)` serially and on several threads and expects the same bits in its `count` results.
 template <typename Work>
 void expect_same_on_threads(int64_t count, const std::string& where, Work&& work) {
   Guarded<float> serial(count), threaded(count);
   work(serial.data());
-  set_parallel_backend(three_threads);
-  work(threaded.data());
-  set_parallel_backend(nullptr);
+  {
+    const ScatteredThreads threads;
+    work(threaded.data());
+  }
   EXPECT_EQ(std::memcmp(serial.data(), threaded.data(), static_cast<size_t>(count) * sizeof(float)), 0) << where;
 }
 

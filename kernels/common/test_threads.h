@@ -9,15 +9,19 @@
 
 namespace pocketlora::test {
 
-/** A backend that hands out the smallest ranges it may, last first, to three threads. */
+/** A backend that hands out the smallest ranges it may, every second one index longer, last first, to three threads. */
 inline void scattered_backend(int64_t begin, int64_t end, int64_t grain, RangeFn fn, void* context) {
-  constexpr int64_t kThreads = 3;
-  const int64_t chunks = (end - begin + grain - 1) / grain;
+  constexpr size_t kThreads = 3;
+  std::vector<int64_t> bounds{begin};
+  while (bounds.back() < end) {
+    bounds.push_back(std::min(end, bounds.back() + grain + static_cast<int64_t>(bounds.size() % 2)));
+  }
   std::vector<std::thread> threads;
-  for (int64_t thread = 0; thread < kThreads; ++thread) {
-    threads.emplace_back([=] {
-      for (int64_t chunk = chunks - 1 - thread; chunk >= 0; chunk -= kThreads) {
-        fn(context, begin + chunk * grain, std::min(begin + (chunk + 1) * grain, end));
+  for (size_t thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (size_t past = thread + 1; past < bounds.size(); past += kThreads) {
+        const size_t chunk = bounds.size() - past;
+        fn(context, bounds[chunk - 1], bounds[chunk]);
       }
     });
   }

@@ -97,9 +97,11 @@ void check_row(const Case& c, int64_t i, float logprob, const float* dh, double&
     }
     const double label_value = c.values[static_cast<size_t>(c.labels[i] * c.shape.cols + k)];
     const double weight = c.weights[i];
-    // A fp32 exponential does not go below e^-87.3: so much may remain of a probability that has vanished.
-    const double dh_bound = std::abs(weight) * (relative * magnitude + std::exp(-87.3) * column +
-                                                test::sum_bound(4, std::abs(label_value) + magnitude));
+    // Below the normal numbers a probability, and each step of its sum, is only good to the spacing of the smallest.
+    const double underflow =
+        2 * std::numeric_limits<float>::denorm_min() * (column + static_cast<double>(c.shape.rows));
+    const double dh_bound =
+        std::abs(weight) * (relative * magnitude + underflow + test::sum_bound(4, std::abs(label_value) + magnitude));
     test::expect_near(dh[k], weight * (sum - label_value), dh_bound,
                       "dh at " + std::to_string(i) + ", " + std::to_string(k) + " of " + test::describe(c.shape));
   }
