@@ -102,11 +102,17 @@ test-asan: build/asan/build.ninja ## C++ unit tests under AddressSanitizer and U
 	cd build/asan && $(CTEST)
 
 .PHONY: bench
-bench: build ## kernels, export time and memory; writes JSON and Markdown to build/bench
-	$(VENV)/python benchmarks/kernels.py --build build/host --output build/bench
-	$(VENV)/python benchmarks/export_time.py --output build/bench
-	$(VENV)/python benchmarks/memory.py --output build/bench
-	$(VENV)/python benchmarks/train_step.py --output build/bench
+bench: build build-bench ## kernels, export time, memory, a training step beside PEFT: JSON and Markdown in build/bench-results
+	OMP_NUM_THREADS=1 $(VENV)/python -m benchmarks.kernels
+	$(VENV)/python -m benchmarks.export_time
+	$(VENV)/python -m benchmarks.memory
+	OMP_NUM_THREADS=1 $(VENV)/python -m benchmarks.train_step
+
+.PHONY: build-bench
+build-bench: build/stamps/python
+	@cmake -S kernels -B build/bench -G Ninja -DPOCKETLORA_BUILD_BENCHMARKS=ON -DPOCKETLORA_BUILD_TESTS=OFF > build/bench.log \
+	  || { cat build/bench.log; exit 1; }
+	@cmake --build build/bench -j $(JOBS)
 
 # ---------------------------------------------------------------------------------------------------------------- lint
 .PHONY: lint
