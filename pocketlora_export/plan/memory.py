@@ -79,12 +79,11 @@ def kv_cache(shape: Shape, context: int) -> int:
 
 
 def kernel_scratch(shape: Shape, rows: int, rank: int) -> int:
-    """What the kernels take for themselves, with four threads: 2 · (shared + threads · own) · 4.
+    """What the kernels take for themselves, with four threads: (shared + 4 · own) · 4.
 
-    B = min(rows, 256) and Rp = R, both rounded up to 16, W = the widest layer. Shared: x packed [B, W] and x·Aᵀ in two
-    orders, or h packed [B, H] with logits [B, 768], or A packed [Rp, W]. Own, of each thread: 16 × 2 decoded tiles with B
-    rows of dy, of panels and of masked values, or 64 rows of x. Twice, because a thread's scratch grows by what was missing
-    and keeps what it had.
+    B = min(rows, 256) and Rp = R, both rounded up to 16; W = the widest layer. Shared: x packed [B, W] and x·Aᵀ in two
+    orders, or h packed [B, H] with logits [B, 768], or A packed [Rp, W]. Own, of each thread: 16 × 2 decoded tiles with
+    B rows of dy, of panels and of masked values, or 64 rows of x.
     """
     block, ranks, wide = _round_up(min(rows, ROW_BLOCK), PANEL), _round_up(rank, PANEL), _round_up(shape.widest, PANEL)
     intermediate = 2 * rows * ranks
@@ -92,14 +91,14 @@ def kernel_scratch(shape: Shape, rows: int, rank: int) -> int:
     shared = max(intermediate + block * (wide + ranks), head, intermediate + ranks * wide)
     decoded = 16 * 16 * 2 * 128
     own = max(decoded + block * 2 * 256 + 256 * ranks, 64 * max(wide, rows))
-    return 2 * (shared + THREADS * own) * FLOAT
+    return (shared + THREADS * own) * FLOAT
 
 
 def scratch(shape: Shape, bounds: Bounds) -> int:
-    """Values between stages (training and inference do not run at once: the larger of the two) and the kernels' own.
+    """Values between stages, of training or inference, whichever is more (never both at once), and the kernels' own.
 
-    Training: one gradient [T, H] and the rotary table [T, D]. Inference, P = prefill rows: hidden twice [P, H], rotary table
-    [P, D], logits [V].
+    Training: one gradient [T, H] and the rotary table [T, D]. Inference, P = prefill rows: hidden twice [P, H], rotary
+    table [P, D], logits [V].
     """
     training = bounds.train_rows * (shape.hidden_size + shape.head_dim)
     inference = bounds.prefill_rows * (2 * shape.hidden_size + shape.head_dim) + shape.vocab_size

@@ -30,7 +30,7 @@ def test_by_hand() -> None:
     assert memory["kv_cache"] == 4096  # 2 · 2 · 20 · 4 · 4
     # 10 rows fill 16, rank 3 fills 16, 20 features fill 32: packed h and 768 logits of 16 rows outweigh packed x.
     shared, own = 16 * (8 + 768), 16 * 16 * 2 * 128 + 16 * 512 + 256 * 16
-    assert memory["scratch"] == 4 * max(10 * (8 + 2), 6 * (16 + 2) + 50) + 2 * (shared + 4 * own) * 4
+    assert memory["scratch"] == 4 * max(10 * (8 + 2), 6 * (16 + 2) + 50) + (shared + 4 * own) * 4
 
 
 def test_of_a_bundle(tiny_bundle: Bundled) -> None:
