@@ -69,11 +69,11 @@ def note(message: str) -> None:
     stderr.print(escape(message), soft_wrap=True)
 
 
-def warn(message: str) -> None:
+def warn(message: str, status: Status = Status.OK) -> None:
     """A warning on stderr, and as an event with --json."""
     stderr.print(f"[yellow]warning:[/yellow] {escape(message)}", soft_wrap=True)
     if json_output():
-        print_event("warning", code=0, message=message)
+        print_event("warning", code=int(status), message=message)
 
 
 def report_error(error: PocketLoraError) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -13,6 +15,7 @@ import click
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.dataset import Dataset, RowOptions, load_dataset
 from pocketlora_export.data.packing import PackLimits
+from pocketlora_export.errors import PocketLoraError
 from pocketlora_export.runtime import Adapter, Engine
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +46,35 @@ def row_options(function: F) -> F:
         click.option("--truncate", is_flag=True, help="Cut rows that are longer than the bundle allows."),
         click.option("--train-on-prompt", is_flag=True, help="Label all tokens of a conversation, not only answers."),
     )
+
+
+def all_of(*actions: Callable[[], Any]) -> list[Any]:
+    """The results of all actions; when some fail, one error with every message and the first status."""
+    outcomes = [_attempt(action) for action in actions]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, PocketLoraError)]
+    if errors:
+        raise PocketLoraError(errors[0].status, "\n".join(map(str, errors)))
+    return outcomes
+
+
+def _attempt(action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except PocketLoraError as error:
+        return error
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C meanwhile. Signals belong to the main thread; elsewhere nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def load_rows(engine: Engine, bundle: Path, path: Path, *, truncate: bool, train_on_prompt: bool) -> Dataset:

@@ -11,6 +11,8 @@ import click
 from rich.progress import Progress, TaskID
 
 from pocketlora_export.cli import console
+from pocketlora_export.data.dataset import Dataset
+from pocketlora_export.errors import Status
 from pocketlora_export.evaluate.metrics import Metrics
 from pocketlora_export.runtime import MemoryAccount, Step
 
@@ -44,9 +46,11 @@ class TrainReport:
             finally:
                 self._bar = None
 
-    def warn(self, message: str) -> None:
-        """A warning that does not stop the run."""
-        console.warn(message)
+    def truncated(self, rows: Dataset, max_tokens: int) -> None:
+        """Warn when rows were cut."""
+        if rows.truncated:
+            message = f"{rows.truncated} of {len(rows.rows)} rows of {rows.path} were cut to {max_tokens} tokens"
+            console.warn(message, Status.SEQUENCE_TOO_LONG)
 
     def step(self, step: Step, memory: MemoryAccount) -> None:
         """One optimizer step is done."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketlora_export.adapters.output import check_output, save_adapter
-from pocketlora_export.cli.options import load_rows, pack_limits
+from pocketlora_export.cli.options import all_of, interrupts_ignored, load_rows, pack_limits
 from pocketlora_export.cli.train_report import TrainReport
 from pocketlora_export.data.dataset import Dataset
 from pocketlora_export.data.packing import MicroBatch, pack, steps
@@ -49,21 +49,24 @@ class TrainJob:
 
 def run_job(job: TrainJob, report: TrainReport) -> None:
     """Check everything, train, save. Ctrl-C before the end saves nothing and says so."""
-    check_output(job.output, force=job.force)
-    check_options(job)
+    all_of(lambda: check_options(job), lambda: check_output(job.output, force=job.force))
     with ExitStack() as stack:
         engine = stack.enter_context(Engine(job.bundle, backend=job.backend, num_threads=job.threads))
-        config = trainer_config(job, engine.facts)
-        rows = _rows(job, engine, job.data)
-        held_out = None if job.valid is None else pack(_rows(job, engine, job.valid).rows, pack_limits(engine))
-        init = None if job.init_adapter is None else stack.enter_context(engine.load_adapter(job.init_adapter))
+        config, rows, held_out, init = all_of(
+            lambda: trainer_config(job, engine.facts),
+            lambda: _rows(job, engine, job.data),
+            lambda: None if job.valid is None else _rows(job, engine, job.valid),
+            lambda: None if job.init_adapter is None else stack.enter_context(engine.load_adapter(job.init_adapter)),
+        )
         trainer = stack.enter_context(Trainer(engine, config, init))
-        stack.enter_context(report.running(job.iters, config.learning_rate))
-        try:
-            _train(job, engine, trainer, rows, _Validation(job, engine, trainer, held_out, report), report)
-        except KeyboardInterrupt:
-            kept = f"{job.output} is as it was before" if job.output.exists() else "nothing was saved"
-            raise KeyboardInterrupt(f"after step {report.steps_done} of {job.iters}; {kept}") from None
+        batches = None if held_out is None else pack(held_out.rows, pack_limits(engine))
+        validation = _Validation(job, engine, trainer, batches, report)
+        with report.running(job.iters, config.learning_rate):
+            _train(job, engine, trainer, rows, validation, report)
+        # The work is done and saving takes a moment: Ctrl-C no longer throws it away.
+        with trainer.adapter() as adapter, interrupts_ignored():
+            save_adapter(adapter, job.output)
+        report.complete(job.output)
 
 
 def check_options(job: TrainJob) -> None:
@@ -145,10 +148,7 @@ def evaluate_adapter(engine: Engine, batches: list[MicroBatch], adapter: Adapter
 def _train(
     job: TrainJob, engine: Engine, trainer: Trainer, rows: Dataset, validation: _Validation, report: TrainReport
 ) -> None:
-    if rows.truncated:
-        report.warn(
-            f"{rows.truncated} of {len(rows.rows)} rows of {rows.path} were cut to {engine.facts.train_t_max} tokens"
-        )
+    report.truncated(rows, engine.facts.train_t_max)
     batches = steps(
         rows.rows,
         batch_size=job.batch_size,
@@ -161,8 +161,9 @@ def _train(
         report.step(step, engine.memory())
         validation.run(step.step)
 
-    validation.run(0)
-    fit(trainer, batches, job.iters, after)
-    with trainer.adapter() as adapter:
-        save_adapter(adapter, job.output)
-    report.complete(job.output)
+    try:
+        validation.run(0)
+        fit(trainer, batches, job.iters, after)
+    except KeyboardInterrupt:
+        kept = f"{job.output} is as it was before" if job.output.exists() else "nothing was saved"
+        raise KeyboardInterrupt(f"after step {report.steps_done} of {job.iters}; {kept}") from None

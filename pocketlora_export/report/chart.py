@@ -54,6 +54,14 @@ def axis(values: Sequence[float], start: float, end: float) -> Axis:
     return Axis(ticks[0], ticks[-1], start, end, ticks)
 
 
+def tight_axis(values: Sequence[float], start: float, end: float) -> Axis:
+    """An axis that ends where the values do, with the round numbers between as ticks."""
+    whole, low, high = axis(values, start, end), min(values), max(values)
+    if low == high:
+        return whole
+    return Axis(low, high, start, end, [tick for tick in whole.ticks if low <= tick <= high])
+
+
 def line_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: str) -> str:
     """One chart as an `<svg>` element.
 
@@ -64,7 +72,7 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: s
         y_label: name and unit of the vertical axis.
     """
     points = [point for one in series for point in one.points]
-    x = axis([p[0] for p in points], LEFT, WIDTH - RIGHT)
+    x = tight_axis([p[0] for p in points], LEFT, WIDTH - RIGHT)
     y = axis([p[1] for p in points], HEIGHT - BOTTOM, TOP)
     parts = [
         *_grid(x, y),

@@ -144,7 +144,7 @@ def write_samples(demo: Demo, first: tuple[str, Adapter], second: tuple[str, Ada
                 sample, speed = _write(demo, session, label, prompt)
                 samples.append(sample)
                 speeds.append(speed)
-    _check_base(samples, len(demo.options.prompts))
+    check_base(samples, len(demo.options.prompts))
     return samples, statistics.median(speeds)
 
 
@@ -157,7 +157,8 @@ def _write(demo: Demo, session: Session, label: str, prompt: str) -> tuple[Sampl
     return Sample(label, prompt, text, generation.tokens), generation.tokens_per_second
 
 
-def _check_base(samples: Sequence[Sample], prompts: int) -> None:
+def check_base(samples: Sequence[Sample], prompts: int) -> None:
+    """Raise BACKEND_EXECUTION unless the last `prompts` samples equal the first, token for token."""
     for before, after in zip(samples[:prompts], samples[-prompts:], strict=True):
         if before.tokens != after.tokens:
             raise PocketLoraError(

@@ -101,6 +101,13 @@ def edit_tensors(folder: Path, edit: Callable[[dict[str, np.ndarray]], object]) 
     save_file(tensors, path, metadata=metadata)
 
 
+def test_problems_of_several_options_are_told_at_once(call: Cli, tiny_bundle: Bundled, tmp_path: Path) -> None:
+    data, output = write_rows(tmp_path / "rows.jsonl"), tmp_path / "out"
+    arguments = ("--data", data, "--valid", tmp_path / "absent.jsonl", "--output", output, "--rank", 9)
+    message = refused(call, 2, "train", tiny_bundle.bundle, *arguments)
+    assert all(words in message for words in ("rank 9: ", f"{data}: no rows", "absent.jsonl: expected a JSONL file"))
+
+
 class TestAdapter:
     """Adapter folders that do not fit."""
 
