@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,15 @@ def read_flat_header(path: Path) -> list[StoredEntry]:
         raise
     except Exception as error:
         raise FlatTensorError(f"damaged table ({type(error).__name__})") from error
+
+
+def table_digest(path: Path) -> tuple[int, str]:
+    """How many bytes lie before the first tensor (header and table), and their SHA-256.
+
+    Raises:
+        FlatTensorError: as `read_flat_header`.
+        OSError: when it cannot be read.
+    """
+    _, base = _load(path)
+    with path.open("rb") as file:
+        return base, hashlib.sha256(file.read(base)).hexdigest()

@@ -131,9 +131,11 @@ BaseTensor = Annotated[Q4Tensor | DenseTensor, Field(discriminator="kind")]
 
 
 class Base(_Model):
-    """base.ptd."""
+    """base.ptd. Its first `table_bytes` bytes are its header and its table of tensors, checked on every opening."""
 
     file: RelativePath = BASE
+    table_bytes: Positive
+    table_sha256: Sha256
     tensors: list[BaseTensor]
 
 

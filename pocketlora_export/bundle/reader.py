@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pocketlora_export.bundle.files import hash_file
-from pocketlora_export.bundle.flat_header import FlatTensorError, StoredEntry, read_flat_header
+from pocketlora_export.bundle.flat_header import FlatTensorError, StoredEntry, read_flat_header, table_digest
 from pocketlora_export.bundle.manifest import CHECKSUM, MANIFEST, SCHEMA_MAJOR, BaseTensor, Manifest
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
 
@@ -101,6 +101,8 @@ def base_problems(bundle: Bundle) -> list[str]:
     """Differences between the header of base.ptd and the manifest."""
     path = bundle.file(bundle.manifest.base.file)
     try:
+        if table_digest(path) != (bundle.manifest.base.table_bytes, bundle.manifest.base.table_sha256):
+            return [f"{path}: its table of tensors is damaged (SHA-256)"]
         found: dict[str, StoredEntry] = {entry.name: entry for entry in read_flat_header(path)}
     except FlatTensorError as error:
         return [f"{path}: {error}"]

@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "store/sha256.h"
+
 namespace pocketlora {
 namespace {
 
@@ -16,16 +18,27 @@ using executorch::extension::FlatTensorHeader;
 // The kernels read whole cache lines of codes; the toolchain promises pages (docs/layout.md).
 constexpr uintptr_t kTensorAlignment = 64;
 
-/// The offsets in the header are used before anything else is checked, so they must stay inside the file.
-Status check_header(const MappedFile& file) {
-  if (file.size() < FlatTensorHeader::kNumHeadBytes) {
-    return error(PL_BUNDLE_CORRUPT, "%s: %zu bytes are too few for a FlatTensor file", file.path().c_str(), file.size());
+/// ExecuTorch's reader follows the offsets in the table without looking at them, so damage must be found before it does.
+Status check_table(const MappedFile& file, const Manifest& manifest) {
+  const auto table = static_cast<size_t>(manifest.base_table_bytes);
+  if (file.size() < table || table < FlatTensorHeader::kNumHeadBytes) {
+    return error(PL_BUNDLE_CORRUPT, "%s: %zu bytes are too few for a table of tensors of %zu", file.path().c_str(),
+                 file.size(), table);
   }
+  const std::string found = sha256_hex(ByteSpan(file.data(), table));
+  if (found == manifest.base_table_sha256) return Status();
+  return error(PL_BUNDLE_CORRUPT, "%s: its table of tensors has SHA-256 %s, expected %s", file.path().c_str(),
+               found.c_str(), manifest.base_table_sha256.c_str());
+}
+
+/// The header's own offsets must stay inside the file, the table inside what was hashed.
+Status check_header(const MappedFile& file, const Manifest& manifest) {
   const auto header = FlatTensorHeader::Parse(file.data(), file.size());
   if (!header.ok()) return error(PL_BUNDLE_CORRUPT, "%s is not a FlatTensor file", file.path().c_str());
   const uint64_t size = file.size();
+  const auto table = static_cast<uint64_t>(manifest.base_table_bytes);
   const bool buffer_inside =
-      header->flatbuffer_offset <= size && header->flatbuffer_size <= size - header->flatbuffer_offset;
+      header->flatbuffer_offset <= table && header->flatbuffer_size <= table - header->flatbuffer_offset;
   const bool data_inside =
       header->segment_base_offset <= size && header->segment_data_size <= size - header->segment_base_offset;
   if (!buffer_inside || !data_inside) {
@@ -60,7 +73,8 @@ const uint8_t* locate(const FlatTensorDataMap& map, const MappedFile& file, cons
 
 Result<BaseMap> BaseMap::open(const std::string& path, const Manifest& manifest) {
   PL_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(path, PL_BUNDLE_MISSING_FILE));
-  PL_RETURN_IF_ERROR(check_header(file));
+  PL_RETURN_IF_ERROR(check_table(file, manifest));
+  PL_RETURN_IF_ERROR(check_header(file, manifest));
   BufferDataLoader loader(file.data(), file.size());
   const auto map = FlatTensorDataMap::load(&loader);
   if (!map.ok()) return error(PL_BUNDLE_CORRUPT, "%s: its table of tensors cannot be read", path.c_str());

@@ -119,6 +119,8 @@ struct Manifest {
   Limits limits;
   AdapterLayout adapter;  ///< sites in layer order, then q, k, v, o, gate, up, down
   std::string base_file;
+  int64_t base_table_bytes = 0;   ///< the base's header and table of tensors: its first bytes
+  std::string base_table_sha256;
   std::vector<BaseTensorSpec> base_tensors;
   std::vector<ProgramSpec> programs;
   std::vector<StageSet> stages;

@@ -88,6 +88,8 @@ class Parser {
 
   void parse_base(const JsonNode& node) {
     manifest_.base_file = node.require_string("file");
+    manifest_.base_table_bytes = node.require_int("table_bytes", 1);
+    manifest_.base_table_sha256 = node.require_string("table_sha256");
     std::set<std::string> names;
     for (const JsonNode& entry : node.require_array("tensors")) {
       BaseTensorSpec tensor;

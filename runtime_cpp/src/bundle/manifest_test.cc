@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "bundle/manifest_test_support.h"
 
 namespace pocketlora {
@@ -70,19 +72,23 @@ TEST(Manifest, NamesEveryMissingKeyByItsPath) {
 }
 
 TEST(Manifest, SurvivesAnyWrongType) {
-  // Each member in turn is replaced by values of every type, three levels deep: an error or success, never a crash.
+  // Each member in turn is replaced by values of every type, at every depth: an error or success, never a crash.
   const json valid = valid_manifest();
   const json values[] = {nullptr, true, -1, 1.5, "text", json::array(), json::array({1, "a", nullptr}), json::object()};
-  for (const auto& [pointer, leaf] : valid.flatten().items()) {
-    for (json::json_pointer at(pointer); !at.empty(); at.pop_back()) {
-      for (const json& value : values) {
-        json document = valid;
-        document[at] = value;
-        (void)parse(document);
-      }
+  const json leaves = valid.flatten();
+  std::set<std::string> places;
+  for (auto leaf = leaves.begin(); leaf != leaves.end(); ++leaf) {
+    for (json::json_pointer at(leaf.key()); !at.empty(); at.pop_back()) places.insert(at.to_string());
+  }
+  size_t refused = 0;
+  for (const std::string& place : places) {
+    for (const json& value : values) {
+      json document = valid;
+      document[json::json_pointer(place)] = value;
+      refused += parse(document).ok() ? 0 : 1;
     }
   }
-  SUCCEED();
+  EXPECT_GT(refused, places.size());
 }
 
 TEST(Manifest, RefusesWhatIsNotJson) {

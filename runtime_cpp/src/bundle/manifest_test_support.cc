@@ -67,7 +67,10 @@ json valid_manifest() {
   manifest["adapter"] = {{"target_modules", {"q_proj"}}, {"max_rank", 4}, {"sites", json::array({site})}};
   const json base = {{"name", "model.layers.0.self_attn.q_proj.weight"}, {"kind", "q4"},    {"dtype", "uint8"},
                      {"shape", {1, 1, 1088}},                            {"nbytes", 1088}};
-  manifest["base"] = {{"file", "base.ptd"}, {"tensors", json::array({base})}};
+  manifest["base"] = {{"file", "base.ptd"},
+                      {"table_bytes", 512},
+                      {"table_sha256", std::string(64, 'b')},
+                      {"tensors", json::array({base})}};
   manifest["programs"] = {program("train", "block_forward", "block_backward"),
                           program("infer", "block_prefill", "block_decode")};
   manifest["stages"] = {stages("train", {{"forward", "block_forward"}, {"backward", "block_backward"}}),

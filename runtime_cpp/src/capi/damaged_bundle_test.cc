@@ -145,28 +145,23 @@ TEST_F(DamagedBundleTest, TensorsOfTheBaseMustAgreeWithTheManifest) {
   EXPECT_NE(message_.find("'model.extra.weight' is missing"), std::string::npos) << message_;
 }
 
-TEST_F(DamagedBundleTest, ADamagedTableOfTensorsNeverCrashes) {
-  // Its hash is not checked on every opening, so reading it must survive any single byte.
+TEST_F(DamagedBundleTest, ADamagedTableOfTensorsIsFoundWithoutHashingTheBase) {
   const Result<Manifest> manifest = parse_manifest(info_.manifest_json, "manifest.json");
   ASSERT_TRUE(manifest.ok());
   const fs::path path = copy_ / manifest.value().base_file;
   const std::string bytes = read_file(path);
-  const size_t table = std::min<size_t>(bytes.size(), 16384);
+  const auto table = static_cast<size_t>(manifest.value().base_table_bytes);
   std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
   const auto put = [&file](size_t at, char value) {
     file.seekp(static_cast<std::streamoff>(at));
     file.put(value);
     file.flush();
   };
-  size_t refused = 0;
-  for (size_t at = 0; at < table; ++at) {
-    for (const int mask : {0xFF, 0x80, 0x01}) {
-      put(at, static_cast<char>(bytes[at] ^ mask));
-      refused += BaseMap::open(path.string(), manifest.value()).ok() ? 0 : 1;
-    }
+  for (size_t at = 0; at < table; at += 13) {
+    put(at, static_cast<char>(bytes[at] ^ 0x80));
+    EXPECT_EQ(BaseMap::open(path.string(), manifest.value()).status().code(), PL_BUNDLE_CORRUPT) << "byte " << at;
     put(at, bytes[at]);
   }
-  EXPECT_GT(refused, 0U);
   EXPECT_TRUE(BaseMap::open(path.string(), manifest.value()).ok());
 }
 

@@ -23,7 +23,9 @@ class SessionTest : public BundleTest {
 
   std::vector<float> fresh(const pl_adapter* adapter, const std::vector<int64_t>& tokens) const {
     const SessionHandle session = new_session();
-    if (adapter != nullptr) EXPECT_FALSE(set_adapters(session.get(), {adapter}));
+    if (adapter != nullptr) {
+      EXPECT_FALSE(set_adapters(session.get(), {adapter}));
+    }
     return prefill(session.get(), tokens);
   }
 
@@ -101,7 +103,9 @@ TEST_F(SessionTest, ASwapFromTheCallbackTakesEffectAtTheNextToken) {
   const pl_token_callback callback = [](int64_t token, void* user) {
     auto* state = static_cast<Swap*>(user);
     state->tokens.push_back(token);
-    if (state->tokens.size() == 3) EXPECT_FALSE(set_adapters(state->session, {state->adapter}));
+    if (state->tokens.size() == 3) {
+      EXPECT_FALSE(set_adapters(state->session, {state->adapter}));
+    }
     return 0;
   };
   pl_generate_options options = generate_options();
