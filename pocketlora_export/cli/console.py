@@ -102,4 +102,6 @@ def progress() -> Progress:
         TextColumn("{task.fields[status]}"),
         console=stderr,
         transient=True,
+        # rich would leave an empty line in a log file.
+        disable=not stderr.is_terminal,
     )
