@@ -26,32 +26,32 @@ struct Block {
   int64_t past, n_rows;
 };
 
-/** Runs every (query head, row range) of a block as a task of its own. */
+/** Runs every (key/value head, row range) of a block as a task of its own. */
 void run_forward(const AttentionKernel& kernel, const Block& block, const AttentionShape& shape) {
   const int64_t dim = shape.head_dim, group = shape.num_heads / shape.num_kv_heads;
   const int64_t ranges = div_up(block.n_rows, kRowsPerTask);
-  parallel_for(0, shape.num_heads * ranges, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, shape.num_kv_heads * ranges, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       ScratchFrame scratch;
-      const int64_t head = task % shape.num_heads, first = task / shape.num_heads * kRowsPerTask;
-      const int64_t kv = head / group * dim;
+      const int64_t head = task % shape.num_kv_heads, first = task / shape.num_kv_heads * kRowsPerTask;
       AttentionRows rows{};
-      rows.q = block.q + head * dim;
-      rows.k = block.k + kv;
-      rows.v = block.v + kv;
-      rows.k_cache = block.past > 0 ? block.k_cache + kv : nullptr;
-      rows.v_cache = block.past > 0 ? block.v_cache + kv : nullptr;
-      rows.out = block.out + head * dim;
-      rows.lse = block.lse != nullptr ? block.lse + head : nullptr;
+      rows.q = block.q + head * group * dim;
+      rows.k = block.k + head * dim;
+      rows.v = block.v + head * dim;
+      rows.k_cache = block.past > 0 ? block.k_cache + head * dim : nullptr;
+      rows.v_cache = block.past > 0 ? block.v_cache + head * dim : nullptr;
+      rows.out = block.out + head * group * dim;
+      rows.lse = block.lse != nullptr ? block.lse + head * group : nullptr;
       rows.past = block.past;
       rows.row_begin = first;
       rows.row_end = std::min(first + kRowsPerTask, block.n_rows);
+      rows.group = group;
       rows.head_dim = dim;
       rows.q_stride = shape.num_heads * dim;
       rows.kv_stride = shape.num_kv_heads * dim;
       rows.lse_stride = shape.num_heads;
       rows.scale = shape.scale;
-      rows.scores = scratch.floats(rows.past + rows.row_end);
+      rows.scores = scratch.floats(kAttentionTile * (rows.past + rows.row_end));
       kernel.forward(rows);
     }
   });
@@ -111,7 +111,7 @@ void attention_backward(const float* dout, const float* q, const float* k, const
       rows.kv_stride = kv_stride;
       rows.lse_stride = shape.num_heads;
       rows.scale = shape.scale;
-      rows.scratch = scratch.floats(2 * kAttentionGradRows * rows.n_rows);
+      rows.scratch = scratch.floats(attention_grad_scratch(rows.n_rows, group, dim));
       kernel.backward(rows);
     }
   });

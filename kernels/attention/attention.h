@@ -65,36 +65,46 @@ void attention_cached(const float* q, const float* k_new, const float* v_new, co
 void attention_cached(const float* q, const float* k_new, const float* v_new, const float* k_cache,
                       const float* v_cache, int64_t past, const AttentionShape& shape, float* out, Isa isa);
 
-/** One query head's work on the rows [row_begin, row_end) of a block. Pointers are at the block's first row of the
- * head. */
+/** Query vectors that share one reading of the keys and values. */
+inline constexpr int64_t kAttentionTile = 4;
+/** Keys whose gradients are accumulated in the fast cache at a time. */
+inline constexpr int64_t kAttentionKeyBlock = 32;
+
+/**
+ * One key/value head's work on the rows [row_begin, row_end) of a block. Pointers are at the block's first row of the
+ * head, those of queries at the first head of its group.
+ */
 struct AttentionRows {
-  const float* q;        ///< rows q_stride apart
+  const float* q;        ///< rows q_stride apart, heads of the group head_dim apart
   const float* k;        ///< new keys, rows kv_stride apart
   const float* v;        ///< new values
   const float* k_cache;  ///< rows kv_stride apart; not read when past is 0
   const float* v_cache;
-  float* out;     ///< rows q_stride apart
-  float* lse;     ///< rows lse_stride apart, or null
-  float* scores;  ///< scratch, past + row_end floats
-  int64_t past, row_begin, row_end, head_dim, q_stride, kv_stride, lse_stride;
+  float* out;     ///< as q
+  float* lse;     ///< rows lse_stride apart, heads 1 apart; or null
+  float* scores;  ///< scratch, kAttentionTile · (past + row_end) floats
+  int64_t past, row_begin, row_end, group, head_dim, q_stride, kv_stride, lse_stride;
   float scale;
 };
 
-/** One key/value head's gradients inside one segment of n_rows rows. Pointers are at the segment's first row of the
- * head. */
+/** One key/value head's gradients inside one segment of n_rows rows. Pointers are at the segment's first row, as above.
+ */
 struct AttentionGradRows {
-  const float *dout, *q, *out;  ///< first query head of the group, rows q_stride apart, heads head_dim apart
+  const float *dout, *q, *out;  ///< rows q_stride apart, heads of the group head_dim apart
   const float *k, *v;           ///< rows kv_stride apart
   const float* lse;             ///< rows lse_stride apart, heads 1 apart
   float* dq;                    ///< as q
   float *dk, *dv;               ///< as k
-  float* scratch;               ///< 2 · kAttentionGradRows · n_rows floats
+  float* scratch;               ///< attention_grad_scratch floats
   int64_t n_rows, group, head_dim, q_stride, kv_stride, lse_stride;
   float scale;
 };
 
-/** Query rows whose contributions to dk and dv are added in one pass. */
-inline constexpr int64_t kAttentionGradRows = 4;
+/** @return the floats of scratch that one key/value head's gradients need: dense copies of k, v, dk and dv, and a tile.
+ */
+inline int64_t attention_grad_scratch(int64_t n_rows, int64_t group, int64_t head_dim) {
+  return 4 * n_rows * head_dim + n_rows * group + 2 * kAttentionTile * kAttentionKeyBlock;
+}
 
 /** One instruction set's implementation. */
 struct AttentionKernel {

@@ -3,83 +3,28 @@
 #include <cmath>
 
 #include "kernels/attention/attention.h"
-#include "kernels/common/vec_math.h"
+#include "kernels/attention/tiles.h"
 
-/**
- * Attention over an instruction set's vocabulary V; one .cc file an instruction set instantiates it. A key's score and
- * a row's sums are computed in an order that depends on the key's number alone, not on how rows or keys were grouped
- * into calls.
- */
+/** Attention over an instruction set's vocabulary V; one .cc file an instruction set instantiates it. */
 namespace pocketlora::vec {
 
-/** scores[j] = scale · (q · key j), four keys at a time; the last keys of an incomplete four are computed in the same
- * way. */
+/** values[j] *= factor. @return the largest result; n > 0. */
 template <class V>
-void score_keys(const float* q, const float* keys, int64_t stride, int64_t count, int64_t dim, float scale,
-                float* scores) {
-  for (int64_t j = 0; j < count; j += 4) {
-    const int64_t last = count - 1 - j;
-    const float* k0 = keys + j * stride;
-    const float* k1 = k0 + (last < 1 ? last : 1) * stride;
-    const float* k2 = k0 + (last < 2 ? last : 2) * stride;
-    const float* k3 = k0 + (last < 3 ? last : 3) * stride;
-    auto s0 = V::zero(), s1 = V::zero(), s2 = V::zero(), s3 = V::zero();
-    for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) {
-      const auto x = load_count<V>(q + d, lanes);
-      s0 = V::fma(x, load_count<V>(k0 + d, lanes), s0);
-      s1 = V::fma(x, load_count<V>(k1 + d, lanes), s1);
-      s2 = V::fma(x, load_count<V>(k2 + d, lanes), s2);
-      s3 = V::fma(x, load_count<V>(k3 + d, lanes), s3);
-    });
-    float sums[4];
-    V::sum4(s0, s1, s2, s3, sums);
-    for (int64_t b = 0; b < 4 && j + b < count; ++b) scores[j + b] = scale * sums[b];
+inline float scale_and_largest(float* values, int64_t n, float factor) {
+  float largest = factor * values[0];
+  auto lanes = V::set1(largest);
+  int64_t j = 0;
+  for (; j + V::kLanes <= n; j += V::kLanes) {
+    const auto scaled = V::mul(V::load(values + j), V::set1(factor));
+    V::store(values + j, scaled);
+    lanes = V::max(lanes, scaled);
   }
-}
-
-/** kCols vectors of acc[d] += Σ_j weights[j] · rows[j][d], kept in registers over all rows, added in the order of j. */
-template <class V, int64_t kCols>
-inline void add_weighted_columns(const float* weights, const float* rows, int64_t stride, int64_t count, float* acc) {
-  typename V::F sums[kCols];
-  for (int64_t c = 0; c < kCols; ++c) sums[c] = V::load(acc + c * V::kLanes);
-  for (int64_t j = 0; j < count; ++j, rows += stride) {
-    const auto w = V::set1(weights[j]);
-    for (int64_t c = 0; c < kCols; ++c) sums[c] = V::fma(w, V::load(rows + c * V::kLanes), sums[c]);
+  largest = V::maximum(lanes);
+  for (; j < n; ++j) {
+    values[j] *= factor;
+    largest = values[j] > largest ? values[j] : largest;
   }
-  for (int64_t c = 0; c < kCols; ++c) V::store(acc + c * V::kLanes, sums[c]);
-}
-
-/** acc[d] += Σ_j weights[j] · rows[j][d] for d < dim. */
-template <class V>
-void add_weighted_rows(const float* weights, const float* rows, int64_t stride, int64_t count, int64_t dim,
-                       float* acc) {
-  int64_t d = 0;
-  for (; d + 8 * V::kLanes <= dim; d += 8 * V::kLanes) {
-    add_weighted_columns<V, 8>(weights, rows + d, stride, count, acc + d);
-  }
-  for (; d + 2 * V::kLanes <= dim; d += 2 * V::kLanes) {
-    add_weighted_columns<V, 2>(weights, rows + d, stride, count, acc + d);
-  }
-  for_each_vector<V>(dim - d, [&](int64_t rest, int64_t lanes) {
-    auto sum = load_count<V>(acc + d + rest, lanes);
-    for (int64_t j = 0; j < count; ++j) {
-      sum = V::fma(V::set1(weights[j]), load_count<V>(rows + j * stride + d + rest, lanes), sum);
-    }
-    store_count<V>(acc + d + rest, sum, lanes);
-  });
-}
-
-/** The largest of n > 0 values. */
-template <class V>
-inline float largest(const float* values, int64_t n) {
-  if (n < V::kLanes) {
-    float m = values[0];
-    for (int64_t j = 1; j < n; ++j) m = values[j] > m ? values[j] : m;
-    return m;
-  }
-  auto m = V::load(values + n - V::kLanes);  // overlaps the vectors below: a maximum may count a value twice
-  for (int64_t j = 0; j + V::kLanes <= n; j += V::kLanes) m = V::max(m, V::load(values + j));
-  return V::maximum(m);
+  return largest;
 }
 
 /** values[j] = exp(values[j] − shift). @return their sum. */
@@ -100,107 +45,147 @@ inline float exp_and_sum(float* values, int64_t n, float shift) {
   return V::sum(sum);
 }
 
-/** Row i of one query head. */
+/** kQ query vectors; vector t of a block is the head t % group of row t / group. */
 template <class V>
-void attend(const AttentionRows& rows, int64_t i) {
-  const int64_t dim = rows.head_dim, stride = rows.kv_stride, n_keys = rows.past + i + 1;
-  const float* q = rows.q + i * rows.q_stride;
-  score_keys<V>(q, rows.k_cache, stride, rows.past, dim, rows.scale, rows.scores);
-  score_keys<V>(q, rows.k, stride, i + 1, dim, rows.scale, rows.scores + rows.past);
-  const float maximum = largest<V>(rows.scores, n_keys);
-  const float sum = exp_and_sum<V>(rows.scores, n_keys, maximum);
-  float* out = rows.out + i * rows.q_stride;
-  for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) { store_count<V>(out + d, V::zero(), lanes); });
-  add_weighted_rows<V>(rows.scores, rows.v_cache, stride, rows.past, dim, out);
-  add_weighted_rows<V>(rows.scores + rows.past, rows.v, stride, i + 1, dim, out);
-  const auto total = V::set1(sum);
-  for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) {
-    store_count<V>(out + d, V::div(load_count<V>(out + d, lanes), total), lanes);
-  });
-  if (rows.lse != nullptr) rows.lse[i * rows.lse_stride] = maximum + std::log(sum);
-}
+struct ForwardTile {
+  const AttentionRows& rows;
+
+  template <int kQ>
+  void run(int64_t first) const {
+    const int64_t dim = rows.head_dim, stride = rows.kv_stride, past = rows.past;
+    const int64_t ld = past + (first + kQ - 1) / rows.group + 1;
+    const float* q[kQ];
+    float* out[kQ];
+    for (int b = 0; b < kQ; ++b) {
+      const int64_t at = (first + b) / rows.group * rows.q_stride + (first + b) % rows.group * dim;
+      q[b] = rows.q + at;
+      out[b] = rows.out + at;
+    }
+    score_tile<V, kQ>(q, rows.k_cache, stride, past, dim, rows.scores, ld);
+    score_tile<V, kQ>(q, rows.k, stride, ld - past, dim, rows.scores + past, ld);
+    float total[kQ];
+    for (int b = 0; b < kQ; ++b) {
+      total[b] = softmax(first + b, rows.scores + b * ld);
+      for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) { store_count<V>(out[b] + d, V::zero(), lanes); });
+    }
+    add_values<kQ>(first, ld, out);
+    for (int b = 0; b < kQ; ++b) {
+      const auto divisor = V::set1(total[b]);
+      for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) {
+        store_count<V>(out[b] + d, V::div(load_count<V>(out[b] + d, lanes), divisor), lanes);
+      });
+    }
+  }
+
+  /** Turns the scores of a vector's own keys into exp(s − maximum), stores its lse. @return their sum. */
+  float softmax(int64_t t, float* scores) const {
+    const int64_t row = t / rows.group, n_keys = rows.past + row + 1;
+    const float maximum = scale_and_largest<V>(scores, n_keys, rows.scale);
+    const float sum = exp_and_sum<V>(scores, n_keys, maximum);
+    if (rows.lse != nullptr) rows.lse[row * rows.lse_stride + t % rows.group] = maximum + std::log(sum);
+    return sum;
+  }
+
+  /** The values of the cache and of the rows that all vectors of the tile see, then the rest of each. */
+  template <int kQ>
+  void add_values(int64_t first, int64_t ld, float* const* out) const {
+    const int64_t common = first / rows.group + 1, stride = rows.kv_stride, dim = rows.head_dim;
+    const float* weights = rows.scores + rows.past;
+    add_weighted_rows<V, kQ>(rows.scores, ld, rows.v_cache, stride, rows.past, dim, out);
+    add_weighted_rows<V, kQ>(weights, ld, rows.v, stride, common, dim, out);
+    for (int b = 1; b < kQ; ++b) {
+      const int64_t left = (first + b) / rows.group + 1 - common;
+      if (left == 0) continue;
+      add_weighted_rows<V, 1>(weights + b * ld + common, ld, rows.v + common * stride, stride, left, dim, out + b);
+    }
+  }
+};
 
 template <class V>
 void attention_rows(const AttentionRows& rows) {
-  for (int64_t i = rows.row_begin; i < rows.row_end; ++i) attend<V>(rows, i);
+  for_each_tile(rows.row_begin * rows.group, rows.row_end * rows.group, ForwardTile<V>{rows});
 }
 
-/** p[j] = exp(s_ij − lse_i) and ds[j] = p[j] · (dout_i · v_j − delta_i) · scale for j ≤ i, 0 for i < j < n. */
+/** One key block against kQ query vectors. k, v, dk and dv are dense: rows head_dim apart. */
 template <class V>
-void row_probabilities(const AttentionGradRows& rows, int64_t head, int64_t i, int64_t n, float* p, float* ds) {
-  const int64_t dim = rows.head_dim, at = i * rows.q_stride + head * dim;
-  const float* dout = rows.dout + at;
-  const float delta = dot<V>(dout, rows.out + at, dim);
-  score_keys<V>(rows.q + at, rows.k, rows.kv_stride, i + 1, dim, rows.scale, p);
-  score_keys<V>(dout, rows.v, rows.kv_stride, i + 1, dim, 1.0f, ds);
-  const auto lse = V::set1(rows.lse[i * rows.lse_stride + head]);
-  const auto shift = V::set1(delta), scale = V::set1(rows.scale);
-  for_each_vector<V>(i + 1, [&](int64_t j, int64_t lanes) {
-    const auto e = simd_exp<V>(V::sub(load_count<V>(p + j, lanes), lse));
-    store_count<V>(p + j, e, lanes);
-    store_count<V>(ds + j, V::mul(V::mul(e, V::sub(load_count<V>(ds + j, lanes), shift)), scale), lanes);
-  });
-  for (int64_t j = i + 1; j < n; ++j) p[j] = ds[j] = 0;
-}
+struct BackwardTile {
+  const AttentionGradRows& rows;
+  const float *k, *v, *delta;
+  float *dk, *dv, *p, *ds;
+  int64_t begin, end;  ///< the keys of the block
 
-/** dst[j][d] += Σ_b weights[b · ld + j] · src[b · src_stride + d] over the kAttentionGradRows rows b, for j < count. */
-template <class V>
-void add_outer(const float* weights, int64_t ld, const float* src, int64_t src_stride, int64_t count, int64_t dim,
-               float* dst, int64_t dst_stride) {
-  static_assert(kAttentionGradRows == 4, "four rows are written out below");
-  for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) {
-    const auto x0 = load_count<V>(src + d, lanes), x1 = load_count<V>(src + src_stride + d, lanes);
-    const auto x2 = load_count<V>(src + 2 * src_stride + d, lanes), x3 = load_count<V>(src + 3 * src_stride + d, lanes);
-    float* y = dst + d;
-    for (int64_t j = 0; j < count; ++j, y += dst_stride) {
-      auto sum = V::fma(V::set1(weights[j]), x0, load_count<V>(y, lanes));
-      sum = V::fma(V::set1(weights[ld + j]), x1, sum);
-      sum = V::fma(V::set1(weights[2 * ld + j]), x2, sum);
-      store_count<V>(y, V::fma(V::set1(weights[3 * ld + j]), x3, sum), lanes);
+  template <int kQ>
+  void run(int64_t first) const {
+    const int64_t dim = rows.head_dim, count = end - begin, ld = kAttentionKeyBlock;
+    const float *q[kQ], *dout[kQ];
+    float* dq[kQ];
+    for (int b = 0; b < kQ; ++b) {
+      const int64_t at = (first + b) / rows.group * rows.q_stride + (first + b) % rows.group * dim;
+      q[b] = rows.q + at;
+      dout[b] = rows.dout + at;
+      dq[b] = rows.dq + at;
     }
-  });
+    score_tile<V, kQ>(q, k + begin * dim, dim, count, dim, p, ld);
+    score_tile<V, kQ>(dout, v + begin * dim, dim, count, dim, ds, ld);
+    for (int b = 0; b < kQ; ++b) probabilities(first + b, p + b * ld, ds + b * ld);
+    add_weighted_rows<V, kQ>(ds, ld, k + begin * dim, dim, count, dim, dq);
+    add_outer<V, kQ>(ds, ld, q, count, dim, dk + begin * dim, dim);
+    add_outer<V, kQ>(p, ld, dout, count, dim, dv + begin * dim, dim);
+  }
+
+  /** From the products q·k and dout·v of a vector to P and dS; 0 for keys after its row. */
+  void probabilities(int64_t t, float* pt, float* dst) const {
+    const int64_t row = t / rows.group, seen = (row + 1 < end ? row + 1 : end) - begin;
+    const auto lse = V::set1(rows.lse[row * rows.lse_stride + t % rows.group]);
+    const auto shift = V::set1(delta[t]), scale = V::set1(rows.scale);
+    for_each_vector<V>(seen, [&](int64_t j, int64_t lanes) {
+      const auto e = simd_exp<V>(V::sub(V::mul(load_count<V>(pt + j, lanes), scale), lse));
+      store_count<V>(pt + j, e, lanes);
+      store_count<V>(dst + j, V::mul(V::mul(e, V::sub(load_count<V>(dst + j, lanes), shift)), scale), lanes);
+    });
+    for (int64_t j = seen; j < end - begin; ++j) pt[j] = dst[j] = 0;
+  }
+};
+
+/** Copies n rows of `dim` floats. */
+template <class V>
+void copy_rows(const float* from, int64_t from_stride, int64_t n, int64_t dim, float* to, int64_t to_stride) {
+  for (int64_t j = 0; j < n; ++j, from += from_stride, to += to_stride) {
+    for_each_vector<V>(
+        dim, [&](int64_t d, int64_t lanes) { store_count<V>(to + d, load_count<V>(from + d, lanes), lanes); });
+  }
 }
 
-/** Gradients of `count` ≤ kAttentionGradRows query rows from i0 on. */
 template <class V>
-void add_block_gradients(const AttentionGradRows& rows, int64_t head, int64_t i0, int64_t count) {
-  const int64_t dim = rows.head_dim, ld = rows.n_rows, n = i0 + count, at = i0 * rows.q_stride + head * dim;
-  float* p = rows.scratch;
-  float* ds = rows.scratch + kAttentionGradRows * ld;
-  for (int64_t b = 0; b < count; ++b) {
-    row_probabilities<V>(rows, head, i0 + b, n, p + b * ld, ds + b * ld);
-    float* dq = rows.dq + at + b * rows.q_stride;
-    for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) { store_count<V>(dq + d, V::zero(), lanes); });
-    add_weighted_rows<V>(ds + b * ld, rows.k, rows.kv_stride, i0 + b + 1, dim, dq);
-  }
-  if (count == kAttentionGradRows) {
-    add_outer<V>(ds, ld, rows.q + at, rows.q_stride, n, dim, rows.dk, rows.kv_stride);
-    add_outer<V>(p, ld, rows.dout + at, rows.q_stride, n, dim, rows.dv, rows.kv_stride);
-    return;
-  }
-  for (int64_t b = 0; b < count; ++b) {
-    for (int64_t j = 0; j < n; ++j) {
-      const int64_t kv = j * rows.kv_stride, row = at + b * rows.q_stride;
-      add_weighted_rows<V>(ds + b * ld + j, rows.q + row, 0, 1, dim, rows.dk + kv);
-      add_weighted_rows<V>(p + b * ld + j, rows.dout + row, 0, 1, dim, rows.dv + kv);
-    }
+void clear(float* values, int64_t n) {
+  for_each_vector<V>(n, [&](int64_t i, int64_t lanes) { store_count<V>(values + i, V::zero(), lanes); });
+}
+
+/** delta[t] = dout_t · out_t, and dq_t = 0. */
+template <class V>
+void start_rows(const AttentionGradRows& rows, float* delta) {
+  for (int64_t t = 0; t < rows.n_rows * rows.group; ++t) {
+    const int64_t at = t / rows.group * rows.q_stride + t % rows.group * rows.head_dim;
+    delta[t] = dot<V>(rows.dout + at, rows.out + at, rows.head_dim);
+    clear<V>(rows.dq + at, rows.head_dim);
   }
 }
 
 template <class V>
 void attention_grad_rows(const AttentionGradRows& rows) {
-  for (int64_t j = 0; j < rows.n_rows; ++j) {
-    for_each_vector<V>(rows.head_dim, [&](int64_t d, int64_t lanes) {
-      store_count<V>(rows.dk + j * rows.kv_stride + d, V::zero(), lanes);
-      store_count<V>(rows.dv + j * rows.kv_stride + d, V::zero(), lanes);
-    });
+  const int64_t n = rows.n_rows, dim = rows.head_dim, size = n * dim;
+  float *k = rows.scratch, *v = k + size, *dk = v + size, *dv = dk + size, *delta = dv + size;
+  float *p = delta + n * rows.group, *ds = p + kAttentionTile * kAttentionKeyBlock;
+  copy_rows<V>(rows.k, rows.kv_stride, n, dim, k, dim);
+  copy_rows<V>(rows.v, rows.kv_stride, n, dim, v, dim);
+  clear<V>(dk, 2 * size);
+  start_rows<V>(rows, delta);
+  for (int64_t begin = 0; begin < n; begin += kAttentionKeyBlock) {
+    const int64_t end = begin + kAttentionKeyBlock < n ? begin + kAttentionKeyBlock : n;
+    for_each_tile(begin * rows.group, n * rows.group, BackwardTile<V>{rows, k, v, delta, dk, dv, p, ds, begin, end});
   }
-  for (int64_t head = 0; head < rows.group; ++head) {
-    for (int64_t i = 0; i < rows.n_rows; i += kAttentionGradRows) {
-      const int64_t left = rows.n_rows - i;
-      add_block_gradients<V>(rows, head, i, left < kAttentionGradRows ? left : kAttentionGradRows);
-    }
-  }
+  copy_rows<V>(dk, dim, n, dim, rows.dk, rows.kv_stride);
+  copy_rows<V>(dv, dim, n, dim, rows.dv, rows.kv_stride);
 }
 
 }  // namespace pocketlora::vec

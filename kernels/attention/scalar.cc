@@ -20,16 +20,16 @@ const float* key_row(const float* cached, const float* fresh, int64_t past, int6
   return j < past ? cached + j * stride : fresh + (j - past) * stride;
 }
 
-void attend(const AttentionRows& rows, int64_t i) {
+void attend(const AttentionRows& rows, int64_t head, int64_t i) {
   const int64_t n_keys = rows.past + i + 1;
-  const float* q = rows.q + i * rows.q_stride;
+  const float* q = rows.q + i * rows.q_stride + head * rows.head_dim;
   float maximum = -INFINITY;
   for (int64_t j = 0; j < n_keys; ++j) {
     const float* k = key_row(rows.k_cache, rows.k, rows.past, j, rows.kv_stride);
     rows.scores[j] = rows.scale * dot(q, k, rows.head_dim);
     maximum = std::fmax(maximum, rows.scores[j]);
   }
-  float* out = rows.out + i * rows.q_stride;
+  float* out = rows.out + i * rows.q_stride + head * rows.head_dim;
   for (int64_t d = 0; d < rows.head_dim; ++d) out[d] = 0;
   float sum = 0;
   for (int64_t j = 0; j < n_keys; ++j) {
@@ -38,7 +38,7 @@ void attend(const AttentionRows& rows, int64_t i) {
     add_scaled(out, p, key_row(rows.v_cache, rows.v, rows.past, j, rows.kv_stride), rows.head_dim);
   }
   for (int64_t d = 0; d < rows.head_dim; ++d) out[d] /= sum;
-  if (rows.lse != nullptr) rows.lse[i * rows.lse_stride] = maximum + std::log(sum);
+  if (rows.lse != nullptr) rows.lse[i * rows.lse_stride + head] = maximum + std::log(sum);
 }
 
 void add_row_gradients(const AttentionGradRows& rows, int64_t head, int64_t i) {
@@ -61,7 +61,9 @@ void add_row_gradients(const AttentionGradRows& rows, int64_t head, int64_t i) {
 }  // namespace
 
 void attention_rows_scalar(const AttentionRows& rows) {
-  for (int64_t i = rows.row_begin; i < rows.row_end; ++i) attend(rows, i);
+  for (int64_t head = 0; head < rows.group; ++head) {
+    for (int64_t i = rows.row_begin; i < rows.row_end; ++i) attend(rows, head, i);
+  }
 }
 
 void attention_grad_rows_scalar(const AttentionGradRows& rows) {

@@ -11,6 +11,8 @@ namespace pocketlora::vec {
 /** Avx2 with what vec_math.h and the floating-point ops need besides. */
 struct Avx2 : pocketlora::Avx2 {
   using Double = __m256d;  ///< half as many lanes
+  /** Accumulators of a product that stay in registers beside its operands. */
+  static constexpr int kAccumulators = 8;
 
   /** The first n < kLanes lanes; the others are 0 and their memory is not touched. */
   static F load_first(const float* p, int64_t n) { return _mm256_maskload_ps(p, mask_first(n)); }

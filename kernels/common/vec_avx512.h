@@ -12,6 +12,7 @@ namespace pocketlora::vec {
  */
 struct Avx512 : pocketlora::Avx512 {
   using Double = __m512d;
+  static constexpr int kAccumulators = 16;
 
   static F load_first(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(mask_first(n), p); }
   static void store_first(float* p, F v, int64_t n) { _mm512_mask_storeu_ps(p, mask_first(n), v); }

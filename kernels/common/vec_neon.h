@@ -11,6 +11,7 @@ namespace pocketlora::vec {
 /** Neon with what vec_math.h and the floating-point ops need besides. The members mean what they mean in vec::Avx2. */
 struct Neon : pocketlora::Neon {
   using Double = float64x2_t;
+  static constexpr int kAccumulators = 16;
 
   static F load_first(const float* p, int64_t n) {
     float lanes[kLanes] = {0, 0, 0, 0};
