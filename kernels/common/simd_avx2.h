@@ -66,6 +66,30 @@ struct Avx2 {
     }
   }
 
+  /// The unscaled values for a dot product: 32 columns at once, position p of which is column dot_column(p).
+  struct DotTable {
+    __m256i plane[4];  // byte i of the 16 values: a byte shuffle looks up 32 of them at once
+  };
+  static constexpr int kDotVectors = 4;
+  static constexpr int dot_column(int p) { return p / 8 * 4 + p % 8 / 4 * 16 + p % 4; }
+  static DotTable dot_table(const float* values) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(values);
+    alignas(16) uint8_t plane[4][16];
+    for (int i = 0; i < 64; ++i) plane[i % 4][i / 4] = bytes[i];
+    DotTable table;
+    for (int i = 0; i < 4; ++i) {
+      table.plane[i] = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(plane[i])));
+    }
+    return table;
+  }
+  /// 32 bytes of codes: the low nibbles to a, the high nibbles to b.
+  static void decode_dot(const uint8_t* codes, const DotTable& table, F a[4], F b[4]) {
+    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+    const __m256i nibble = _mm256_set1_epi8(15);
+    shuffle_planes(table, _mm256_and_si256(both, nibble), a);
+    shuffle_planes(table, _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble), b);
+  }
+
   /// 16 halves to floats.
   static void load_halves(const uint8_t* p, float out[16]) {
     for (int i = 0; i < 2; ++i) {
@@ -95,6 +119,16 @@ struct Avx2 {
   static constexpr int kTransposeSize = 8;
 
  private:
+  static void shuffle_planes(const DotTable& table, __m256i index, F out[4]) {
+    __m256i byte[4];
+    for (int i = 0; i < 4; ++i) byte[i] = _mm256_shuffle_epi8(table.plane[i], index);
+    const __m256i low0 = _mm256_unpacklo_epi8(byte[0], byte[1]), low1 = _mm256_unpackhi_epi8(byte[0], byte[1]);
+    const __m256i high0 = _mm256_unpacklo_epi8(byte[2], byte[3]), high1 = _mm256_unpackhi_epi8(byte[2], byte[3]);
+    out[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low0, high0));
+    out[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low0, high0));
+    out[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low1, high1));
+    out[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low1, high1));
+  }
   /// The permutation reads 3 bits of each index; the fourth, moved to the sign bit, chooses the half of the table.
   static F lookup(const Table& table, __m256i index, __m256i fourth_bit) {
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.low, index), _mm256_permutevar8x32_ps(table.high, index),

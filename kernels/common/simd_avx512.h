@@ -51,6 +51,14 @@ struct Avx512 {
     b[0] = _mm512_permutexvar_ps(_mm512_srli_epi32(both, 4), odd.values);
   }
 
+  using DotTable = Codebook;
+  static constexpr int kDotVectors = 2;
+  static constexpr int dot_column(int p) { return p; }
+  static DotTable dot_table(const float* values) { return codebook(values); }
+  static void decode_dot(const uint8_t* codes, const DotTable& table, F a[2], F b[2]) {
+    for (int i = 0; i < 2; ++i) decode(codes + 16 * i, table, table, a + i, b + i);
+  }
+
   static void load_halves(const uint8_t* p, float out[16]) {
     store(out, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
   }

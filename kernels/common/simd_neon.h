@@ -45,8 +45,24 @@ struct Neon {
 
   static void decode(const uint8_t* codes, const Table& even, const Table& odd, F a[4], F b[4]) {
     const uint8x16_t both = vld1q_u8(codes);
-    lookup(even, vandq_u8(both, vdupq_n_u8(15)), a);
-    lookup(odd, vshrq_n_u8(both, 4), b);
+    lookup(even.codebook, vandq_u8(both, vdupq_n_u8(15)), a);
+    lookup(odd.codebook, vshrq_n_u8(both, 4), b);
+    for (int i = 0; i < 4; ++i) {
+      a[i] = mul(a[i], even.scale);
+      b[i] = mul(b[i], odd.scale);
+    }
+  }
+
+  using DotTable = Codebook;
+  static constexpr int kDotVectors = 8;
+  static constexpr int dot_column(int p) { return p; }
+  static DotTable dot_table(const float* values) { return codebook(values); }
+  static void decode_dot(const uint8_t* codes, const DotTable& table, F a[8], F b[8]) {
+    for (int i = 0; i < 2; ++i) {
+      const uint8x16_t both = vld1q_u8(codes + 16 * i);
+      lookup(table, vandq_u8(both, vdupq_n_u8(15)), a + 4 * i);
+      lookup(table, vshrq_n_u8(both, 4), b + 4 * i);
+    }
   }
 
   static void load_halves(const uint8_t* p, float out[16]) {
@@ -66,17 +82,17 @@ struct Neon {
   static constexpr int kTransposeSize = 4;
 
  private:
-  static void lookup(const Table& table, uint8x16_t index, F out[4]) {
+  static void lookup(const Codebook& table, uint8x16_t index, F out[4]) {
     uint8x16_t byte[4];
-    for (int i = 0; i < 4; ++i) byte[i] = vqtbl1q_u8(table.codebook.plane[i], index);
+    for (int i = 0; i < 4; ++i) byte[i] = vqtbl1q_u8(table.plane[i], index);
     const uint16x8_t low0 = vreinterpretq_u16_u8(vzip1q_u8(byte[0], byte[1]));
     const uint16x8_t low1 = vreinterpretq_u16_u8(vzip2q_u8(byte[0], byte[1]));
     const uint16x8_t high0 = vreinterpretq_u16_u8(vzip1q_u8(byte[2], byte[3]));
     const uint16x8_t high1 = vreinterpretq_u16_u8(vzip2q_u8(byte[2], byte[3]));
-    out[0] = vmulq_f32(vreinterpretq_f32_u16(vzip1q_u16(low0, high0)), table.scale);
-    out[1] = vmulq_f32(vreinterpretq_f32_u16(vzip2q_u16(low0, high0)), table.scale);
-    out[2] = vmulq_f32(vreinterpretq_f32_u16(vzip1q_u16(low1, high1)), table.scale);
-    out[3] = vmulq_f32(vreinterpretq_f32_u16(vzip2q_u16(low1, high1)), table.scale);
+    out[0] = vreinterpretq_f32_u16(vzip1q_u16(low0, high0));
+    out[1] = vreinterpretq_f32_u16(vzip2q_u16(low0, high0));
+    out[2] = vreinterpretq_f32_u16(vzip1q_u16(low1, high1));
+    out[3] = vreinterpretq_f32_u16(vzip2q_u16(low1, high1));
   }
 };
 

@@ -74,48 +74,4 @@ void dequantize_block(const Q4Matrix& w, int64_t row_tile, int64_t row_tiles, in
   }
 }
 
-/// out[i][r] = sum over k of x[i][k] * W[16 * row_tile + r][k] for kRows rows of x, which are padded with zeros to
-/// whole column tiles: decoded values stay in registers.
-template <class V, int kRows>
-void gemv_panel(const float* x, int64_t x_step, const Q4Matrix& w, int64_t row_tile, float out[kRows][kTileRows]) {
-  using F = typename V::F;
-  constexpr int kVectors = static_cast<int>(kUnit) / V::kLanes;
-  const typename V::Codebook codebook = V::codebook(q4_codebook(w.quant));
-  const int64_t groups = w.groups_per_tile();
-  F sums[kTileRows][kRows];
-  for (auto& row : sums) {
-    for (F& sum : row) sum = V::zero();
-  }
-  const uint8_t* tile = w.tile(row_tile, 0);
-  for (int64_t c = 0; c < w.col_tiles(); ++c, tile += w.tile_bytes()) {
-    const TileScales<V> scales(tile, groups);
-    for (int64_t ahead = 0; ahead < kCodeBytes; ahead += kLineBytes) V::prefetch(tile + 2 * kCodeBytes + ahead);
-    for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
-      F even[kRows], odd[kRows];
-      for (int i = 0; i < kRows; ++i) {
-        even[i] = sums[2 * pair][i];
-        odd[i] = sums[2 * pair + 1][i];
-      }
-      decode_pair<V>(tile, scales, groups, codebook, pair, kUnitsPerTile,
-                     [&](int64_t unit, int64_t, const F* a, const F* b) {
-                       const float* xs = x + c * kTileCols + unit * kUnit;
-                       PL_UNROLL for (int v = 0; v < kVectors; ++v) {
-                         PL_UNROLL for (int i = 0; i < kRows; ++i) {
-                           const F xv = V::load(xs + i * x_step + v * V::kLanes);
-                           even[i] = V::fma(a[v], xv, even[i]);
-                           odd[i] = V::fma(b[v], xv, odd[i]);
-                         }
-                       }
-                     });
-      for (int i = 0; i < kRows; ++i) {
-        sums[2 * pair][i] = even[i];
-        sums[2 * pair + 1][i] = odd[i];
-      }
-    }
-  }
-  for (int i = 0; i < kRows; ++i) {
-    for (int64_t r = 0; r < kTileRows; ++r) out[i][r] = V::sum(sums[r][i]);
-  }
-}
-
 }  // namespace pocketlora::q4

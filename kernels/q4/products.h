@@ -6,6 +6,7 @@
 #include "kernels/common/scratch.h"
 #include "kernels/q4/decode.h"
 #include "kernels/q4/gemm.h"
+#include "kernels/q4/gemv.h"
 #include "kernels/q4/q4.h"
 
 /// The two products of a 4-bit matrix with rows of activations, for vectors V (common/simd_*.h). `Extra` is work that
@@ -14,8 +15,6 @@ namespace pocketlora::q4 {
 
 /// Rows of activations that are worked on at once; it bounds the scratch.
 constexpr int64_t kRowBlock = 256;
-/// Up to this many rows the forward product decodes into registers.
-constexpr int64_t kGemvRows = 4;
 
 /// Calls `fn(first, count)` for blocks of at most kRowBlock rows.
 template <class Fn>
@@ -100,44 +99,6 @@ void forward_product(const PackedRows& x, const Q4Matrix& w, const float* bias, 
       store_transposed<V>(sums, step, real, x.n_rows, y + first, ldy);
     }
   });
-}
-
-/// The forward product of a few rows. @param x [n_rows, w.cols], n_rows <= kGemvRows.
-template <class V, int kRows>
-void gemv(const float* x, const Q4Matrix& w, const float* bias, float* y) {
-  ScratchFrame frame;
-  const int64_t step = w.col_tiles() * kTileCols;
-  float* padded = frame.floats(kRows * step);
-  for (int64_t i = 0; i < kRows; ++i) {
-    for (int64_t k = 0; k < step; ++k) padded[i * step + k] = k < w.cols ? x[i * w.cols + k] : 0.0f;
-  }
-  parallel_for(0, w.row_tiles(), 4, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      float out[kRows][kTileRows];
-      gemv_panel<V, kRows>(padded, step, w, t, out);
-      const int64_t first = t * kTileRows;
-      for (int64_t r = 0; r < kTileRows && first + r < w.rows; ++r) {
-        const float add = bias == nullptr ? 0.0f : bias[first + r];
-        for (int64_t i = 0; i < kRows; ++i) y[i * w.rows + first + r] = out[i][r] + add;
-      }
-    }
-  });
-}
-
-/// Chooses gemv's number of rows at run time.
-template <class V>
-void gemv_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
-  static_assert(kGemvRows == 4, "one case for each number of rows");
-  switch (n_rows) {
-    case 1:
-      return gemv<V, 1>(x, w, bias, y);
-    case 2:
-      return gemv<V, 2>(x, w, bias, y);
-    case 3:
-      return gemv<V, 3>(x, w, bias, y);
-    case 4:
-      return gemv<V, 4>(x, w, bias, y);
-  }
 }
 
 /// dx (+)= dy * W. `extra(first_col, cols)` may add to those columns of dx; it runs on several threads.
