@@ -1,4 +1,4 @@
-"""What a model family tells the toolchain: facts, weights, LoRA sites and stage modules."""
+"""What a model family tells the toolchain: facts, weights, LoRA sites and stages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from pocketlora_export.graphs.stage import Stage
+from pocketlora_export.graphs.decoder import Decoder, LoraSite
 from pocketlora_export.q4 import Q4Spec, Scheme
 
 Role = Literal["linear", "embedding", "head", "norm", "bias"]
@@ -53,17 +53,6 @@ class WeightSpec:
 
 
 @dataclass(frozen=True)
-class LoraSite:
-    """One linear layer that can carry an adapter, named as in PEFT."""
-
-    name: str
-    layer: int
-    module: str
-    in_features: int
-    out_features: int
-
-
-@dataclass(frozen=True)
 class QuantScheme:
     """A 4-bit scheme and its group size."""
 
@@ -88,32 +77,6 @@ class Quantization:
         scheme = self.of(weight.role)
         rows, cols = weight.shape
         return Q4Spec(rows, cols, scheme.scheme, scheme.group_size)
-
-
-@dataclass(frozen=True)
-class Block:
-    """One kind of decoder layer: its training forward and its two inference stages."""
-
-    forward: Stage
-    prefill: Stage
-    decode: Stage
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """All stages of a model. `blocks` maps a name suffix ("" for the usual single kind) to a kind of layer."""
-
-    embed: Stage
-    head_loss: Stage
-    head: Stage
-    blocks: dict[str, Block]
-    layer_kinds: tuple[str, ...]
-    weight_names: dict[str, str]
-    """Names of the ends' weight inputs ("lm_head.weight") in base.ptd."""
-
-    def layer_prefix(self, layer: int) -> str:
-        """What a layer's relative names are prefixed with to get Hugging Face names."""
-        return f"model.layers.{layer}."
 
 
 class Family(Protocol):

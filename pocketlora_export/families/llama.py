@@ -8,13 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from pocketlora_export.families.base import (
-    Block,
-    Decoder,
-    LoraSite,
     ModelFacts,
     Quantization,
     WeightSpec,
 )
+from pocketlora_export.graphs.decoder import Block, Decoder, LoraSite
 from pocketlora_export.graphs.parts.attention import SelfAttention
 from pocketlora_export.graphs.parts.block import PreNormBlock
 from pocketlora_export.graphs.parts.ends import Head, embed_stage

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from executorch.exir import ExecutorchProgramManager
 
-from pocketlora_export.families.base import Block, Decoder, LoraSite
 from pocketlora_export.graphs.capture import capture
+from pocketlora_export.graphs.decoder import Block, Decoder, LoraSite
 from pocketlora_export.graphs.gradient import backward_stage
 from pocketlora_export.graphs.stage import Dim, InputSpec, Limits, OutputSpec, Stage
 from pocketlora_export.lower import cpu

@@ -18,8 +18,9 @@ from pocketlora_export.bundle.manifest import BASE, MANIFEST, Manifest, Tokenize
 from pocketlora_export.bundle.tokenizer import write_tokenizer
 from pocketlora_export.bundle.writer import generator, list_files, now, write_manifest
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
-from pocketlora_export.families.base import Family, LoraSite, ModelFacts, Quantization
+from pocketlora_export.families.base import Family, ModelFacts, Quantization
 from pocketlora_export.families.registry import get_family
+from pocketlora_export.graphs.decoder import LoraSite
 from pocketlora_export.graphs.stage import Limits
 from pocketlora_export.lower.model import lower_model, progress_steps
 from pocketlora_export.lower.spec import ProgramSpec

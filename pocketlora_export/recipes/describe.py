@@ -9,7 +9,8 @@ from typing import Any
 
 from pocketlora_export.bundle import manifest as m
 from pocketlora_export.bundle.flat_header import table_digest
-from pocketlora_export.families.base import LoraSite, ModelFacts, Quantization, QuantScheme, WeightSpec
+from pocketlora_export.families.base import ModelFacts, Quantization, QuantScheme, WeightSpec
+from pocketlora_export.graphs.decoder import LoraSite
 from pocketlora_export.graphs.stage import Limits
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec
 from pocketlora_export.plan.memory import Bounds, Shape, estimate

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pocketlora_export.families.base import Decoder, ModelFacts, Quantization, QuantScheme
+from pocketlora_export.families.base import ModelFacts, Quantization, QuantScheme
 from pocketlora_export.families.registry import get_family
 from pocketlora_export.graphs.capture import capture
+from pocketlora_export.graphs.decoder import Decoder
 from pocketlora_export.graphs.gradient import backward_stage
 from pocketlora_export.graphs.stage import Limits, Stage
 from pocketlora_export.q4 import ZERO_CODE, dequantize, pack

@@ -1,0 +1,44 @@
+"""A whole decoder as stages: its ends, its kinds of layers, and where adapters can sit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pocketlora_export.graphs.stage import Stage
+
+
+@dataclass(frozen=True)
+class LoraSite:
+    """One linear layer that can carry an adapter, named as in PEFT."""
+
+    name: str
+    layer: int
+    module: str
+    in_features: int
+    out_features: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """One kind of decoder layer: its training forward and its two inference stages."""
+
+    forward: Stage
+    prefill: Stage
+    decode: Stage
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """All stages of a model. `blocks` maps a name suffix ("" for the usual single kind) to a kind of layer."""
+
+    embed: Stage
+    head_loss: Stage
+    head: Stage
+    blocks: dict[str, Block]
+    layer_kinds: tuple[str, ...]
+    weight_names: dict[str, str]
+    """Names of the ends' weight inputs ("lm_head.weight") in base.ptd."""
+
+    def layer_prefix(self, layer: int) -> str:
+        """What a layer's relative names are prefixed with to get Hugging Face names."""
+        return f"model.layers.{layer}."
