@@ -117,6 +117,12 @@ def test_flipped_bit_in_a_small_file(bundle: Path, name: str) -> None:
     assert name in _failure(open_bundle, bundle, Status.BUNDLE_CORRUPT)
 
 
+@pytest.mark.parametrize("at", [5, 12, 40, 300, 3000])
+def test_flipped_bit_in_the_bases_table_is_found_on_opening(bundle: Path, at: int) -> None:
+    _flip(bundle / "base.ptd", at)
+    assert "base.ptd: " in _failure(open_bundle, bundle, Status.BUNDLE_MISMATCH)
+
+
 def test_flipped_bit_in_the_base_is_found_by_verify(bundle: Path) -> None:
     _flip(bundle / "base.ptd", (bundle / "base.ptd").stat().st_size - 1)
     open_bundle(bundle)

@@ -140,7 +140,12 @@ def test_no_such_model(tmp_path: Path) -> None:
 
 def test_a_bundle_is_complete_and_repeatable(tiny_bundle: Bundled, tmp_path: Path) -> None:
     tiny = tiny_bundle.tiny
-    recipe = Recipe(max_seq_len=tiny.max_len, train_seq_len=tiny.train_len, max_rank=tiny.max_rank)
+    recipe = Recipe(
+        max_seq_len=tiny.max_len,
+        train_seq_len=tiny.train_len,
+        prefill_seq_len=tiny.prefill_len,
+        max_rank=tiny.max_rank,
+    )
     again = build_bundle(str(tiny_bundle.source), tmp_path / "again", recipe, threads=1)
     verify_bundle(again.path)
     first = open_bundle(tiny_bundle.bundle).manifest
