@@ -89,7 +89,8 @@ test-python: build ## Python tests without the slow ones
 
 .PHONY: test-arm
 test-arm: build build-arm ## C++ unit tests, a training step and a decode of the aarch64 build under emulation
-	cd build/arm/out && $(CTEST)
+	cd build/arm/out && QEMU_CPU=max $(CTEST)
+	cd build/arm/out && QEMU_CPU=cortex-a76 $(CTEST)
 	$(PYTEST) -m "arm and not slow" tests/arm
 
 .PHONY: test-slow

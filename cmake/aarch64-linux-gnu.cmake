@@ -3,15 +3,14 @@
 #   cmake -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake -DPOCKETLORA_SYSROOT=build/arm/sysroot -Dexecutorch_DIR=…
 #
 # POCKETLORA_SYSROOT  folder with the arm64 libraries besides libc (.ci/arm_sysroot.sh)
-# POCKETLORA_CPU      CPU that the emulator shows, "max" unless told
+# The environment variable QEMU_CPU chooses the CPU that the emulator shows when the tests run.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
 set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
 
 set(POCKETLORA_SYSROOT "" CACHE PATH "arm64 libraries besides libc")
-set(POCKETLORA_CPU "max" CACHE STRING "CPU that the emulator shows")
-list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES POCKETLORA_SYSROOT POCKETLORA_CPU)
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES POCKETLORA_SYSROOT)
 
 set(CMAKE_FIND_ROOT_PATH ${POCKETLORA_SYSROOT} /usr/aarch64-linux-gnu)
 set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
@@ -22,4 +21,4 @@ set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE BOTH)
 
 set(CMAKE_BUILD_RPATH ${POCKETLORA_SYSROOT}/usr/lib/aarch64-linux-gnu)
-set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64-static -L /usr/aarch64-linux-gnu -cpu ${POCKETLORA_CPU})
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64-static -L /usr/aarch64-linux-gnu)

@@ -38,10 +38,8 @@ def check(found: dict[str, Any], record: Record) -> None:
     print(f"of which {found['opened']['rss_anon'] / 1e6:.1f} MB (Python, libraries) when the bundle was opened")
     assert memory["base_private_dirty"] == 0
     assert memory["base_resident"] > 0
-    # The kernels' scratch depends on the threads and the instruction set, so it is counted but not planned.
     for name, part in PARTS.items():
-        if name != "scratch":
-            assert 0 < memory[part] <= plan[name], f"{name}: {memory[part]} allocated, {plan[name]} planned"
+        assert 0 < memory[part] <= plan[name], f"{name}: {memory[part]} allocated, {plan[name]} planned"
 
 
 def test_account_and_plan(shipped_bundle: Path, repository: Path, record_property: Record) -> None:
