@@ -1,7 +1,6 @@
 // pocketlora.hpp compiles as C++17 against the shared library alone.
-#include <pocketlora/pocketlora.hpp>
-
 #include <cstdio>
+#include <pocketlora/pocketlora.hpp>
 #include <string>
 
 int main() {

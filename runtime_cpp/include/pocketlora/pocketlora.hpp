@@ -71,12 +71,15 @@ inline pl_session_options session_options() { return detail::initialised(pl_sess
 inline pl_generate_options generate_options() { return detail::initialised(pl_generate_options_init); }
 inline pl_trainer_options trainer_options() { return detail::initialised(pl_trainer_options_init); }
 
-/** The makers give an empty handle on failure and say why in `error` (may be null); `options` may be null for the defaults. */
+/** The makers give an empty handle on failure and say why in `error` (may be null); `options` may be null for the
+ * defaults. */
 inline EngineHandle open_engine(const std::string& bundle, const pl_engine_options* options, Error* error) {
-  return detail::make<EngineHandle>(error, [&](pl_engine** out) { return pl_engine_open(bundle.c_str(), options, out); });
+  return detail::make<EngineHandle>(error,
+                                    [&](pl_engine** out) { return pl_engine_open(bundle.c_str(), options, out); });
 }
 inline AdapterHandle load_adapter(pl_engine* engine, const std::string& dir, Error* error) {
-  return detail::make<AdapterHandle>(error, [&](pl_adapter** out) { return pl_adapter_load(engine, dir.c_str(), out); });
+  return detail::make<AdapterHandle>(error,
+                                     [&](pl_adapter** out) { return pl_adapter_load(engine, dir.c_str(), out); });
 }
 inline SessionHandle create_session(pl_engine* engine, const pl_session_options* options, Error* error) {
   return detail::make<SessionHandle>(error, [&](pl_session** out) { return pl_session_create(engine, options, out); });

@@ -18,7 +18,8 @@ using executorch::extension::FlatTensorHeader;
 // The kernels read whole cache lines of codes; the toolchain promises pages (docs/layout.md).
 constexpr uintptr_t kTensorAlignment = 64;
 
-/// ExecuTorch's reader follows the offsets in the table without looking at them, so damage must be found before it does.
+/// ExecuTorch's reader follows the offsets in the table without looking at them, so damage must be found before it
+/// does.
 Status check_table(const MappedFile& file, const Manifest& manifest) {
   const auto table = static_cast<size_t>(manifest.base_table_bytes);
   if (file.size() < table || table < FlatTensorHeader::kNumHeadBytes) {

@@ -30,8 +30,8 @@ Status check_manifest_hash(const std::string& dir, const std::string& text) {
   PL_ASSIGN_OR_RETURN(const std::string line, read_text(dir + "/manifest.sha256"));
   const std::string found = sha256_hex(ByteSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
   if (line.substr(0, 64) == found) return Status();
-  return error(PL_BUNDLE_CORRUPT, "%s/manifest.json: SHA-256 is %s, manifest.sha256 says %s", dir.c_str(), found.c_str(),
-               line.substr(0, 64).c_str());
+  return error(PL_BUNDLE_CORRUPT, "%s/manifest.json: SHA-256 is %s, manifest.sha256 says %s", dir.c_str(),
+               found.c_str(), line.substr(0, 64).c_str());
 }
 
 /// Notes the first thing wrong with one file. @return whether it was a missing file.

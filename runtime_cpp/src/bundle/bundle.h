@@ -12,10 +12,12 @@ struct BundleOptions {
   bool verify_base = false;  ///< hash base.ptd as well
 };
 
-/// A bundle's folder, opened and checked as docs/manifest.md "Opening" says (the methods are checked where programs are loaded).
+/// A bundle's folder, opened and checked as docs/manifest.md "Opening" says (the methods are checked where programs are
+/// loaded).
 class Bundle {
  public:
-  /// Errors: BUNDLE_MISSING_FILE, BUNDLE_CORRUPT (sizes, hashes, the base's header), BUNDLE_VERSION; all files that are wrong at once.
+  /// Errors: BUNDLE_MISSING_FILE, BUNDLE_CORRUPT (sizes, hashes, the base's header), BUNDLE_VERSION; all files that are
+  /// wrong at once.
   static Result<Bundle> open(const std::string& dir, const BundleOptions& options);
 
   const std::string& dir() const { return dir_; }

@@ -119,7 +119,7 @@ struct Manifest {
   Limits limits;
   AdapterLayout adapter;  ///< sites in layer order, then q, k, v, o, gate, up, down
   std::string base_file;
-  int64_t base_table_bytes = 0;   ///< the base's header and table of tensors: its first bytes
+  int64_t base_table_bytes = 0;  ///< the base's header and table of tensors: its first bytes
   std::string base_table_sha256;
   std::vector<BaseTensorSpec> base_tensors;
   std::vector<ProgramSpec> programs;
@@ -138,8 +138,8 @@ struct Manifest {
 /// Errors: BUNDLE_VERSION for an unknown major version, BUNDLE_CORRUPT with every missing or malformed key by its path.
 Result<Manifest> parse_manifest(std::string text, const std::string& path);
 
-/// Checks what names refer to: stages to methods, weight inputs to base tensors of the same type and shape, adapter inputs to sites,
-/// programs and the base to files. Part of parse_manifest.
+/// Checks what names refer to: stages to methods, weight inputs to base tensors of the same type and shape, adapter
+/// inputs to sites, programs and the base to files. Part of parse_manifest.
 void check_references(const Manifest& manifest, ProblemList* problems);
 
 /// "self_attn.q_proj.lora_A" → site "self_attn.q_proj", part "lora_A".

@@ -52,7 +52,8 @@ class StageChecker {
   void check_site(const std::string& method, const InputSpec& input, const std::map<std::string, std::string>& sites) {
     const AdapterInputName name = split_adapter_input(input.name);
     const auto bound = sites.find(name.site);
-    if (bound == sites.end()) return problem("input '" + input.name + "' of " + method + " is bound to no adapter site");
+    if (bound == sites.end())
+      return problem("input '" + input.name + "' of " + method + " is bound to no adapter site");
     const int64_t index = manifest_.site_index(bound->second);
     if (index < 0) return problem("'" + bound->second + "' is not an adapter site");
     const AdapterSiteLayout& site = manifest_.adapter.sites[static_cast<size_t>(index)];
@@ -117,7 +118,8 @@ AdapterInputName split_adapter_input(const std::string& name) {
 
 void check_references(const Manifest& manifest, ProblemList* problems) {
   if (!problems->empty()) return;  // names that were not read would only repeat themselves
-  if (!lists_file(manifest, manifest.base_file)) problems->add("base.file: '" + manifest.base_file + "' is not in files");
+  if (!lists_file(manifest, manifest.base_file))
+    problems->add("base.file: '" + manifest.base_file + "' is not in files");
   for (const ProgramSpec& program : manifest.programs) {
     if (!lists_file(manifest, program.file)) problems->add("programs: '" + program.file + "' is not in files");
     if (manifest.find_stages(program.backend, program.kind) == nullptr) {

@@ -19,10 +19,8 @@ bool parse_dtype(const std::string& text, DType* out) {
 }
 
 bool parse_symbol(const std::string& text, Dim::Kind* out) {
-  static const std::pair<const char*, Dim::Kind> kSymbols[] = {{"N", Dim::Kind::kRows},
-                                                               {"S1", Dim::Kind::kSegments},
-                                                               {"C", Dim::Kind::kCache},
-                                                               {"R", Dim::Kind::kRank}};
+  static const std::pair<const char*, Dim::Kind> kSymbols[] = {
+      {"N", Dim::Kind::kRows}, {"S1", Dim::Kind::kSegments}, {"C", Dim::Kind::kCache}, {"R", Dim::Kind::kRank}};
   for (const auto& [name, kind] : kSymbols) {
     if (text == name) {
       *out = kind;
@@ -113,9 +111,9 @@ class Parser {
     layout.max_rank = node.require_int("max_rank", 1);
     layout.target_modules = node.require_strings("target_modules");
     for (const JsonNode& entry : node.require_array("sites")) {
-      layout.sites.push_back({entry.require_string("name"), entry.require_int("layer", 0, manifest_.model.num_layers - 1),
-                              entry.require_string("module"), entry.require_int("in_features", 1),
-                              entry.require_int("out_features", 1)});
+      layout.sites.push_back(
+          {entry.require_string("name"), entry.require_int("layer", 0, manifest_.model.num_layers - 1),
+           entry.require_string("module"), entry.require_int("in_features", 1), entry.require_int("out_features", 1)});
     }
   }
 
@@ -223,11 +221,12 @@ Status check_version(const JsonNode& root, Manifest* manifest, const ProblemList
   char* end = nullptr;
   const long major = std::strtol(version.c_str(), &end, 10);
   if (end == version.c_str() || *end != '.') {
-    return error(PL_BUNDLE_CORRUPT, "%s: schema_version: expected MAJOR.MINOR, found '%s'", path.c_str(), version.c_str());
+    return error(PL_BUNDLE_CORRUPT, "%s: schema_version: expected MAJOR.MINOR, found '%s'", path.c_str(),
+                 version.c_str());
   }
   if (major != kSchemaMajor) {
-    return error(PL_BUNDLE_VERSION, "%s: schema version %s is not supported: this runtime reads versions %d.x", path.c_str(),
-                 version.c_str(), kSchemaMajor);
+    return error(PL_BUNDLE_VERSION, "%s: schema version %s is not supported: this runtime reads versions %d.x",
+                 path.c_str(), version.c_str(), kSchemaMajor);
   }
   return Status();
 }

@@ -26,7 +26,11 @@ json block_method(const char* name) {
 }
 
 json end_method(const char* name) {
-  return {{"name", name}, {"t_min", 1}, {"t_max", 8}, {"arena_bytes", 0}, {"inputs", json::array()},
+  return {{"name", name},
+          {"t_min", 1},
+          {"t_max", 8},
+          {"arena_bytes", 0},
+          {"inputs", json::array()},
           {"outputs", json::array()}};
 }
 
@@ -54,8 +58,8 @@ json file(const char* path, int size) { return {{"path", path}, {"size", size}, 
 json valid_manifest() {
   json manifest;
   manifest["schema_version"] = "1.0";
-  manifest["model"] = {{"family", "llama"}, {"name", "test"},    {"hidden_size", 16}, {"num_layers", 1},
-                       {"num_heads", 2},    {"num_kv_heads", 1}, {"head_dim", 8},     {"vocab_size", 32},
+  manifest["model"] = {{"family", "llama"}, {"name", "test"},      {"hidden_size", 16}, {"num_layers", 1},
+                       {"num_heads", 2},    {"num_kv_heads", 1},   {"head_dim", 8},     {"vocab_size", 32},
                        {"bos_token_id", 1}, {"eos_token_ids", {2}}};
   manifest["limits"] = {{"max_seq_len", 16},  {"train_t_min", 2}, {"train_t_max", 8}, {"prefill_t_min", 2},
                         {"prefill_t_max", 8}, {"max_rank", 4},    {"max_segments", 3}};
@@ -65,8 +69,11 @@ json valid_manifest() {
                      {"in_features", 16},
                      {"out_features", 16}};
   manifest["adapter"] = {{"target_modules", {"q_proj"}}, {"max_rank", 4}, {"sites", json::array({site})}};
-  const json base = {{"name", "model.layers.0.self_attn.q_proj.weight"}, {"kind", "q4"},    {"dtype", "uint8"},
-                     {"shape", {1, 1, 1088}},                            {"nbytes", 1088}};
+  const json base = {{"name", "model.layers.0.self_attn.q_proj.weight"},
+                     {"kind", "q4"},
+                     {"dtype", "uint8"},
+                     {"shape", {1, 1, 1088}},
+                     {"nbytes", 1088}};
   manifest["base"] = {{"file", "base.ptd"},
                       {"table_bytes", 512},
                       {"table_sha256", std::string(64, 'b')},

@@ -9,7 +9,8 @@
 
 namespace pocketlora {
 
-/// A bundle made by the toolchain, named by the environment variable POCKETLORA_TEST_BUNDLE; its tests are skipped without one.
+/// A bundle made by the toolchain, named by the environment variable POCKETLORA_TEST_BUNDLE; its tests are skipped
+/// without one.
 class BundleTest : public ::testing::Test {
  protected:
   void SetUp() override;
@@ -39,8 +40,8 @@ pl_trainer_options small_trainer(float learning_rate);
 }  // namespace pocketlora
 
 /// Succeeds when a C call returns PL_OK; shows its message otherwise.
-#define EXPECT_PL_OK(call)                                                      \
-  do {                                                                          \
-    const pl_status pl_test_status = (call);                                    \
+#define EXPECT_PL_OK(call)                                                                         \
+  do {                                                                                             \
+    const pl_status pl_test_status = (call);                                                       \
     EXPECT_EQ(pl_test_status, PL_OK) << pl_status_name(pl_test_status) << ": " << pl_last_error(); \
   } while (false)

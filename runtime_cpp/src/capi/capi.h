@@ -38,7 +38,8 @@ pl_status report(const Status& status);
 /// Fails with "`function`: `name` must not be null".
 pl_status report_null(const char* function, const char* name);
 
-/// Reads a struct of a caller that may know fewer or more fields than this library: what it does not have keeps its default.
+/// Reads a struct of a caller that may know fewer or more fields than this library: what it does not have keeps its
+/// default.
 /// @return INVALID_ARGUMENT for a struct_size too small to be one of ours.
 template <typename T>
 Status read_struct(const T* from, const char* name, T* to) {
@@ -57,8 +58,8 @@ template <typename T>
 Status write_struct(const T& from, const char* name, T* to) {
   const size_t size = to->struct_size;
   if (size <= sizeof(size_t)) {
-    return error(PL_INVALID_ARGUMENT, "%s.struct_size: expected %zu, found %zu: set it before the call", name, sizeof(T),
-                 size);
+    return error(PL_INVALID_ARGUMENT, "%s.struct_size: expected %zu, found %zu: set it before the call", name,
+                 sizeof(T), size);
   }
   std::memcpy(to, &from, size < sizeof(T) ? size : sizeof(T));
   to->struct_size = size;
@@ -79,15 +80,16 @@ Result<BatchView> batch_view(const pl_batch& batch, const char* name);
 }  // namespace pocketlora
 
 /// Returns from a C function when an expression (a Status) failed.
-#define PL_C_TRY(expression)                                                      \
-  do {                                                                            \
-    const ::pocketlora::Status pl_c_status = (expression);                        \
-    if (!pl_c_status.ok()) return ::pocketlora::report(pl_c_status);              \
+#define PL_C_TRY(expression)                                         \
+  do {                                                               \
+    const ::pocketlora::Status pl_c_status = (expression);           \
+    if (!pl_c_status.ok()) return ::pocketlora::report(pl_c_status); \
   } while (false)
-#define PL_C_ASSIGN(declaration, expression) PL_C_ASSIGN_IMPL(PL_CONCAT(pl_c_result_, __LINE__), declaration, expression)
-#define PL_C_ASSIGN_IMPL(name, declaration, expression)             \
-  auto name = (expression);                                         \
-  if (!name.ok()) return ::pocketlora::report(name.status());       \
+#define PL_C_ASSIGN(declaration, expression) \
+  PL_C_ASSIGN_IMPL(PL_CONCAT(pl_c_result_, __LINE__), declaration, expression)
+#define PL_C_ASSIGN_IMPL(name, declaration, expression)       \
+  auto name = (expression);                                   \
+  if (!name.ok()) return ::pocketlora::report(name.status()); \
   declaration = std::move(name).value()
 #define PL_C_REQUIRE(pointer) \
   if ((pointer) == nullptr) return ::pocketlora::report_null(__func__, #pointer)

@@ -18,7 +18,8 @@ std::string read_file(const fs::path& path) {
 }
 
 void write_file(const fs::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(path, std::ios::binary | std::ios::trunc)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 /// A copy of the bundle that a test may damage.
@@ -135,11 +136,8 @@ TEST_F(DamagedBundleTest, MethodsMustAgreeWithTheManifest) {
 
 TEST_F(DamagedBundleTest, TensorsOfTheBaseMustAgreeWithTheManifest) {
   nlohmann::json manifest = nlohmann::json::parse(info_.manifest_json);
-  manifest["base"]["tensors"].push_back({{"name", "model.extra.weight"},
-                                         {"kind", "dense"},
-                                         {"dtype", "float32"},
-                                         {"shape", {1}},
-                                         {"nbytes", 4}});
+  manifest["base"]["tensors"].push_back(
+      {{"name", "model.extra.weight"}, {"kind", "dense"}, {"dtype", "float32"}, {"shape", {1}}, {"nbytes", 4}});
   write_manifest(manifest);
   EXPECT_EQ(open(), PL_BUNDLE_CORRUPT);
   EXPECT_NE(message_.find("'model.extra.weight' is missing"), std::string::npos) << message_;

@@ -29,7 +29,8 @@ class SessionTest : public BundleTest {
     return prefill(session.get(), tokens);
   }
 
-  /// Two orders of summation in fp32: each of the layers' reductions, of at most `hidden * 4` terms, may round differently.
+  /// Two orders of summation in fp32: each of the layers' reductions, of at most `hidden * 4` terms, may round
+  /// differently.
   float tolerance(const std::vector<float>& logits) const {
     float largest = 0.0F;
     for (const float value : logits) largest = std::max(largest, std::abs(value));
@@ -69,7 +70,8 @@ TEST_F(SessionTest, LongPromptsAreSplit) {
   const SessionHandle session = new_session();
   const size_t half = length / 2;
   prefill(session.get(), {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(half)});
-  const std::vector<float> in_two = prefill(session.get(), {tokens.begin() + static_cast<std::ptrdiff_t>(half), tokens.end()});
+  const std::vector<float> in_two =
+      prefill(session.get(), {tokens.begin() + static_cast<std::ptrdiff_t>(half), tokens.end()});
   expect_close(fresh(nullptr, tokens), in_two);
 }
 

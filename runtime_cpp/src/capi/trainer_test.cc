@@ -34,8 +34,7 @@ class TrainerTest : public BundleTest {
     const pl_adapter_ref ref = {adapter, 1.0F};
     pl_eval_report report = {};
     report.struct_size = sizeof(report);
-    EXPECT_PL_OK(
-        pl_engine_evaluate(engine_.get(), &ref, adapter == nullptr ? 0 : 1, &batch, logprobs, &report));
+    EXPECT_PL_OK(pl_engine_evaluate(engine_.get(), &ref, adapter == nullptr ? 0 : 1, &batch, logprobs, &report));
     return report;
   }
 

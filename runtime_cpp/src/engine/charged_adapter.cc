@@ -15,8 +15,8 @@ struct ChargedAdapter {
 
 Adapter::Pointer charge_adapter(std::shared_ptr<Engine> engine, Adapter::Pointer adapter) {
   MemoryCharge charge(&engine->account(), MemoryPart::kAdapter, adapter->nbytes());
-  auto holder = std::make_shared<ChargedAdapter>(
-      ChargedAdapter{std::move(engine), std::move(adapter), std::move(charge)});
+  auto holder =
+      std::make_shared<ChargedAdapter>(ChargedAdapter{std::move(engine), std::move(adapter), std::move(charge)});
   return Adapter::Pointer(holder, holder->adapter.get());
 }
 

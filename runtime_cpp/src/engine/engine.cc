@@ -20,8 +20,8 @@ Status prepare_process(int32_t num_threads) {
     executorch::runtime::runtime_init();
     registered = register_pocketlora_ops();
   });
-  if (!registered) return error(PL_INTERNAL, "the kernels could not be registered with ExecuTorch: %s",
-                                 log.errors().c_str());
+  if (!registered)
+    return error(PL_INTERNAL, "the kernels could not be registered with ExecuTorch: %s", log.errors().c_str());
   use_executorch_threadpool(num_threads);
   return Status();
 }
@@ -40,7 +40,8 @@ Status check_backend(const Manifest& manifest, const std::string& dir, const std
 
 Result<std::shared_ptr<Engine>> Engine::open(const std::string& dir, const EngineOptions& options) {
   if (options.num_threads < 0) {
-    return error(PL_INVALID_ARGUMENT, "num_threads: expected 0 or more, found %d", static_cast<int>(options.num_threads));
+    return error(PL_INVALID_ARGUMENT, "num_threads: expected 0 or more, found %d",
+                 static_cast<int>(options.num_threads));
   }
   PL_ASSIGN_OR_RETURN(Bundle bundle, Bundle::open(dir, {options.verify_base}));
   PL_RETURN_IF_ERROR(check_backend(bundle.manifest(), dir, options.backend));
@@ -54,7 +55,9 @@ Result<std::shared_ptr<Engine>> Engine::open(const std::string& dir, const Engin
 Status Engine::open_programs() {
   for (const ProgramSpec& program : manifest().programs) {
     if (program.backend != backend_) continue;
-    std::unique_ptr<StageGraph>* graph = program.kind == "train" ? &train_ : program.kind == "infer" ? &infer_ : nullptr;
+    std::unique_ptr<StageGraph>* graph = program.kind == "train"   ? &train_
+                                         : program.kind == "infer" ? &infer_
+                                                                   : nullptr;
     if (graph == nullptr) continue;
     PL_ASSIGN_OR_RETURN(*graph, StageGraph::open(bundle_, backend_, program.kind, &account_));
   }
@@ -62,7 +65,8 @@ Status Engine::open_programs() {
 }
 
 Result<StageGraph*> Engine::train_graph() {
-  if (train_ == nullptr) return error(PL_BACKEND_MISSING, "the bundle has no training program for '%s'", backend_.c_str());
+  if (train_ == nullptr)
+    return error(PL_BACKEND_MISSING, "the bundle has no training program for '%s'", backend_.c_str());
   return train_.get();
 }
 

@@ -19,7 +19,8 @@ struct EngineOptions {
   bool verify_base = false;
 };
 
-/// An opened bundle: the mapped base, the programs, the accounts. Shared by sessions, trainers and adapters, which keep it alive.
+/// An opened bundle: the mapped base, the programs, the accounts. Shared by sessions, trainers and adapters, which keep
+/// it alive.
 class Engine {
  public:
   static Result<std::shared_ptr<Engine>> open(const std::string& dir, const EngineOptions& options);

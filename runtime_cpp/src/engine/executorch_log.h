@@ -4,8 +4,9 @@
 
 namespace pocketlora {
 
-/// While one exists on a thread, what ExecuTorch logs there is kept instead of printed: the reason of a failure belongs into the
-/// error message, and its notices are of no use to the user of an app. Other threads and other users of ExecuTorch print as before.
+/// While one exists on a thread, what ExecuTorch logs there is kept instead of printed: the reason of a failure belongs
+/// into the error message, and its notices are of no use to the user of an app. Other threads and other users of
+/// ExecuTorch print as before.
 class ExecutorchLog {
  public:
   ExecutorchLog();

@@ -5,7 +5,8 @@
 namespace pocketlora {
 namespace {
 
-/// Runs embed. A program may promise at least t_min rows: fewer are padded with copies of the last one into buffers of its own.
+/// Runs embed. A program may promise at least t_min rows: fewer are padded with copies of the last one into buffers of
+/// its own.
 Status embed(const ForwardWalk& walk, const TokenRows& tokens) {
   const MethodSpec& spec = walk.graph->embed_spec();
   Extents extents = walk.extents;

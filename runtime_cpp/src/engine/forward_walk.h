@@ -22,7 +22,7 @@ struct ForwardWalk {
   std::string role;  ///< of the blocks: "forward", "prefill" or "decode"
   Extents extents;
   SiteBindings sites;
-  float* rope;        ///< [rows, head_dim]; filled by embed, read by every block (and by the backward)
+  float* rope;  ///< [rows, head_dim]; filled by embed, read by every block (and by the backward)
   size_t rope_bytes;
   size_t hidden_bytes;  ///< of each buffer of `hidden`
   /// The hidden state that block `layer` reads; layer = L is the last block's output. Neighbours must not overlap.

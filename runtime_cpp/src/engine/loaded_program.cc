@@ -50,7 +50,8 @@ Status LoadedProgram::reserve_arena() {
     sizes.resize(std::max(sizes.size(), meta->num_memory_planned_buffers()), 0);
     for (size_t id = 0; id < meta->num_memory_planned_buffers(); ++id) {
       const auto bytes = meta->memory_planned_buffer_size(id);
-      if (!bytes.ok() || *bytes < 0) return error(PL_BUNDLE_CORRUPT, "%s: a memory plan is not valid", file_.path().c_str());
+      if (!bytes.ok() || *bytes < 0)
+        return error(PL_BUNDLE_CORRUPT, "%s: a memory plan is not valid", file_.path().c_str());
       sizes[id] = std::max(sizes[id], static_cast<size_t>(*bytes));
     }
   }

@@ -16,11 +16,12 @@
 
 namespace pocketlora {
 
-/// One .pte: mapped, verified, compared with the manifest. Its methods are loaded when first asked for and share one arena, which
-/// becomes resident only where it is used.
+/// One .pte: mapped, verified, compared with the manifest. Its methods are loaded when first asked for and share one
+/// arena, which becomes resident only where it is used.
 class LoadedProgram {
  public:
-  /// @param spec outlives the program. Errors: BUNDLE_CORRUPT, BUNDLE_MISMATCH (all differences from the manifest at once).
+  /// @param spec outlives the program. Errors: BUNDLE_CORRUPT, BUNDLE_MISMATCH (all differences from the manifest at
+  /// once).
   static Result<std::unique_ptr<LoadedProgram>> open(const std::string& path, const ProgramSpec& spec,
                                                      MemoryAccount* account);
 

@@ -13,8 +13,8 @@ namespace pocketlora {
 /// What the runtime's own allocations are for; the fields of pl_memory.
 enum class MemoryPart { kArena, kBlockInputs, kAdapter, kGradients, kOptimizer, kKvCache, kScratch, kOther, kCount };
 
-/// Counts allocations by part. Heap memory counts by its size; reserved mappings count by the pages that were touched, so that the
-/// sum can be held against RssAnon. Thread-safe; outlives everything charged to it.
+/// Counts allocations by part. Heap memory counts by its size; reserved mappings count by the pages that were touched,
+/// so that the sum can be held against RssAnon. Thread-safe; outlives everything charged to it.
 class MemoryAccount {
  public:
   using Totals = std::array<int64_t, static_cast<size_t>(MemoryPart::kCount)>;
@@ -66,7 +66,8 @@ class MemoryCharge {
 class ReservedBuffer {
  public:
   ReservedBuffer() = default;
-  /// @return PL_OUT_OF_MEMORY when the address space or the limit does not allow it. Zero bytes give a valid one-page buffer.
+  /// @return PL_OUT_OF_MEMORY when the address space or the limit does not allow it. Zero bytes give a valid one-page
+  /// buffer.
   static Result<ReservedBuffer> reserve(size_t bytes, MemoryAccount* account, MemoryPart part);
 
   ReservedBuffer(ReservedBuffer&& other) noexcept { swap(other); }

@@ -33,21 +33,24 @@ void check_tensor(const Result<TensorInfo>& info, const TensorSpec& spec, const 
   if (!same_shape(*info, spec.shape)) {
     problems->add(where + ": expected shape " + pocketlora::shape_text(spec.shape) + ", found " + shape_text(*info));
   }
-  if (info->is_memory_planned()) problems->add(where + ": is memory-planned, so a caller's pointer cannot be used in place");
+  if (info->is_memory_planned())
+    problems->add(where + ": is memory-planned, so a caller's pointer cannot be used in place");
 }
 
 }  // namespace
 
 void check_method(const executorch::runtime::MethodMeta& meta, const MethodSpec& spec, ProblemList* problems) {
   if (meta.num_inputs() != spec.inputs.size()) {
-    return problems->addf("%s: expected %zu inputs, found %zu", spec.name.c_str(), spec.inputs.size(), meta.num_inputs());
+    return problems->addf("%s: expected %zu inputs, found %zu", spec.name.c_str(), spec.inputs.size(),
+                          meta.num_inputs());
   }
   if (meta.num_outputs() != spec.outputs.size()) {
     return problems->addf("%s: expected %zu outputs, found %zu", spec.name.c_str(), spec.outputs.size(),
                           meta.num_outputs());
   }
   for (size_t i = 0; i < spec.inputs.size(); ++i) {
-    check_tensor(meta.input_tensor_meta(i), spec.inputs[i], spec.name + " input '" + spec.inputs[i].name + "'", problems);
+    check_tensor(meta.input_tensor_meta(i), spec.inputs[i], spec.name + " input '" + spec.inputs[i].name + "'",
+                 problems);
   }
   for (size_t i = 0; i < spec.outputs.size(); ++i) {
     check_tensor(meta.output_tensor_meta(i), spec.outputs[i], spec.name + " output '" + spec.outputs[i].name + "'",

@@ -9,8 +9,8 @@
 
 namespace pocketlora {
 
-/// Compares a method's real inputs and outputs with the manifest: number, type, rank, fixed dimensions; none may be memory-planned,
-/// since pointers are bound in place. Differences are added to `problems`.
+/// Compares a method's real inputs and outputs with the manifest: number, type, rank, fixed dimensions; none may be
+/// memory-planned, since pointers are bound in place. Differences are added to `problems`.
 void check_method(const executorch::runtime::MethodMeta& meta, const MethodSpec& spec, ProblemList* problems);
 
 }  // namespace pocketlora

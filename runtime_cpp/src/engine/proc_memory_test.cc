@@ -27,9 +27,7 @@ TEST(ProcMemory, SumsTheMappingsInsideTheRange) {
   EXPECT_EQ(memory.private_dirty, 4 * 1024);
 }
 
-TEST(ProcMemory, ReadsThisProcess) {
-  EXPECT_GT(read_process_memory().rss_anon, 0);
-}
+TEST(ProcMemory, ReadsThisProcess) { EXPECT_GT(read_process_memory().rss_anon, 0); }
 
 }  // namespace
 }  // namespace pocketlora

@@ -18,21 +18,18 @@ using executorch::runtime::Method;
 // What a tensor without elements is bound to: ExecuTorch refuses a null pointer.
 alignas(64) uint8_t empty_tensor[64];
 
-pl_status status_of(Error code) {
-  switch (code) {
-    case Error::OperatorMissing:
-    case Error::NotSupported:
-      return PL_BACKEND_MISSING;
-    case Error::MemoryAllocationFailed:
-      return PL_OUT_OF_MEMORY;
-    default:
-      return PL_BACKEND_EXECUTION;
-  }
+Status failure(const MethodSpec& spec, const std::string& what, Error code, const ExecutorchLog& log) {
+  const pl_status status = code == Error::MemoryAllocationFailed ? PL_OUT_OF_MEMORY : PL_BACKEND_EXECUTION;
+  return error(status, "method %s: %s failed (%s): %s", spec.name.c_str(), what.c_str(),
+               executorch::runtime::to_string(code), log.errors().c_str());
 }
 
-Status failure(const MethodSpec& spec, const std::string& what, Error code, const ExecutorchLog& log) {
-  return error(status_of(code), "method %s: %s failed (%s): %s", spec.name.c_str(), what.c_str(),
-               executorch::runtime::to_string(code), log.errors().c_str());
+/// A method that does not load names an operator or a delegate that this build does not have, when memory is not the
+/// reason.
+Status load_failure(const MethodSpec& spec, Error code, const ExecutorchLog& log) {
+  const pl_status status = code == Error::MemoryAllocationFailed ? PL_OUT_OF_MEMORY : PL_BACKEND_MISSING;
+  return error(status, "method %s cannot be loaded (%s): %s", spec.name.c_str(), executorch::runtime::to_string(code),
+               log.errors().c_str());
 }
 
 }  // namespace
@@ -49,11 +46,11 @@ Result<std::unique_ptr<Stage>> Stage::load(const executorch::runtime::Program& p
   stage->spans_ = arena;
   stage->planned_ = std::make_unique<executorch::runtime::HierarchicalAllocator>(
       executorch::runtime::Span<executorch::runtime::Span<uint8_t>>(stage->spans_.data(), stage->spans_.size()));
-  stage->manager_ = std::make_unique<executorch::runtime::MemoryManager>(&stage->allocator_, stage->planned_.get(),
-                                                                         temporary);
+  stage->manager_ =
+      std::make_unique<executorch::runtime::MemoryManager>(&stage->allocator_, stage->planned_.get(), temporary);
   const ExecutorchLog log;
   auto method = program.load_method(spec.name.c_str(), stage->manager_.get());
-  if (!method.ok()) return failure(spec, "loading", method.error(), log);
+  if (!method.ok()) return load_failure(spec, method.error(), log);
   stage->method_ = std::make_unique<Method>(std::move(*method));
   for (size_t i = 0; i < spec.outputs.size(); ++i) {
     const auto info = stage->method_->method_meta().output_tensor_meta(i);
@@ -123,11 +120,11 @@ Status Stage::check_output_shapes() const {
   for (size_t i = 0; i < expected_.size(); ++i) {
     const Tensor tensor = method_->get_output(i).toTensor();
     const auto sizes = tensor.sizes();
-    const bool same = sizes.size() == expected_[i].rank &&
-                      std::equal(sizes.begin(), sizes.end(), expected_[i].sizes.begin());
+    const bool same =
+        sizes.size() == expected_[i].rank && std::equal(sizes.begin(), sizes.end(), expected_[i].sizes.begin());
     if (!same) {
-      return error(PL_BACKEND_EXECUTION, "method %s: output '%s' has another shape than %s promises", spec_.name.c_str(),
-                   spec_.outputs[i].name.c_str(), shape_text(spec_.outputs[i].shape).c_str());
+      return error(PL_BACKEND_EXECUTION, "method %s: output '%s' has another shape than %s promises",
+                   spec_.name.c_str(), spec_.outputs[i].name.c_str(), shape_text(spec_.outputs[i].shape).c_str());
     }
   }
   return Status();

@@ -16,10 +16,12 @@
 
 namespace pocketlora {
 
-/// A loaded method whose inputs and outputs are the caller's pointers, used in place. Not thread-safe: LoadedProgram's lock guards it.
+/// A loaded method whose inputs and outputs are the caller's pointers, used in place. Not thread-safe: LoadedProgram's
+/// lock guards it.
 class Stage {
  public:
-  /// @param arena base addresses and sizes of the program's shared planned memory, one span per memory id; outlives the stage.
+  /// @param arena base addresses and sizes of the program's shared planned memory, one span per memory id; outlives the
+  /// stage.
   static Result<std::unique_ptr<Stage>> load(const executorch::runtime::Program& program, const MethodSpec& spec,
                                              const std::vector<executorch::runtime::Span<uint8_t>>& arena,
                                              executorch::runtime::MemoryAllocator* temporary, MemoryAccount* account);
@@ -30,7 +32,8 @@ class Stage {
   Status set_input(size_t index, const void* data, const Extents& extents);
   /// @param bytes how much may be written at `data`: at least the output's size for these extents.
   Status set_output(size_t index, void* data, size_t bytes, const Extents& extents);
-  /// Runs the method. @return BACKEND_EXECUTION when it fails, INTERNAL when an input or output was not bound since the last run.
+  /// Runs the method. @return BACKEND_EXECUTION when it fails, INTERNAL when an input or output was not bound since the
+  /// last run.
   Status execute();
 
  private:
@@ -54,9 +57,9 @@ class Stage {
   CountingAllocator allocator_;
   std::unique_ptr<executorch::runtime::MemoryManager> manager_;
   std::unique_ptr<executorch::runtime::Method> method_;
-  std::vector<size_t> capacities_;         ///< bytes that ExecuTorch expects of an output at its largest
-  std::vector<bool> inputs_, outputs_;     ///< bound since the last run
-  std::vector<ConcreteShape> expected_;    ///< shapes of the outputs to come
+  std::vector<size_t> capacities_;       ///< bytes that ExecuTorch expects of an output at its largest
+  std::vector<bool> inputs_, outputs_;   ///< bound since the last run
+  std::vector<ConcreteShape> expected_;  ///< shapes of the outputs to come
   MemoryCharge charge_;
 };
 

@@ -9,12 +9,14 @@ namespace {
 constexpr std::string_view kGradient = ".grad";
 
 bool is_gradient(const std::string& name) {
-  return name.size() > kGradient.size() && name.compare(name.size() - kGradient.size(), kGradient.size(), kGradient) == 0;
+  return name.size() > kGradient.size() &&
+         name.compare(name.size() - kGradient.size(), kGradient.size(), kGradient) == 0;
 }
 
 template <typename T>
 const T* find_tensor(const std::vector<T>& tensors, const std::string& name) {
-  const auto it = std::find_if(tensors.begin(), tensors.end(), [&name](const T& tensor) { return tensor.name == name; });
+  const auto it =
+      std::find_if(tensors.begin(), tensors.end(), [&name](const T& tensor) { return tensor.name == name; });
   return it == tensors.end() ? nullptr : &*it;
 }
 
@@ -26,10 +28,10 @@ Result<std::unique_ptr<StageGraph>> StageGraph::open(const Bundle& bundle, const
   const ProgramSpec* program = manifest.find_program(backend, kind);
   const StageSet* set = manifest.find_stages(backend, kind);
   if (program == nullptr || set == nullptr) {
-    return error(PL_BACKEND_MISSING, "bundle '%s' has no %s program for backend '%s'", bundle.dir().c_str(), kind.c_str(),
-                 backend.c_str());
+    return error(PL_BACKEND_MISSING, "bundle '%s' has no %s program for backend '%s'", bundle.dir().c_str(),
+                 kind.c_str(), backend.c_str());
   }
-  std::unique_ptr<StageGraph> graph(new StageGraph(bundle, *set));
+  std::unique_ptr<StageGraph> graph(new StageGraph(bundle));
   graph->program_spec_ = program;
   PL_ASSIGN_OR_RETURN(graph->program_, LoadedProgram::open(bundle.path(program->file), *program, account));
   PL_ASSIGN_OR_RETURN(graph->embed_, graph->make_call(set->embed.method, set->embed.weights, {}));

@@ -33,11 +33,12 @@ struct SiteBindings {
   Span<const AdapterSite> gradients;
 };
 
-/// A program and how the manifest says to walk it: which method each layer calls and what is bound to it. The base's tensors are bound
-/// where they lie in the mapping. Thread-safe: one stage of the program runs at a time.
+/// A program and how the manifest says to walk it: which method each layer calls and what is bound to it. The base's
+/// tensors are bound where they lie in the mapping. Thread-safe: one stage of the program runs at a time.
 class StageGraph {
  public:
-  /// @param bundle outlives the graph. @param kind "train" or "infer". @return BACKEND_MISSING when the bundle has no such program.
+  /// @param bundle outlives the graph. @param kind "train" or "infer". @return BACKEND_MISSING when the bundle has no
+  /// such program.
   static Result<std::unique_ptr<StageGraph>> open(const Bundle& bundle, const std::string& backend,
                                                   const std::string& kind, MemoryAccount* account);
 
@@ -65,7 +66,7 @@ class StageGraph {
     std::vector<Slot> inputs, outputs;
   };
 
-  StageGraph(const Bundle& bundle, const StageSet& set) : bundle_(bundle), set_(set) {}
+  explicit StageGraph(const Bundle& bundle) : bundle_(bundle) {}
   Result<Call> make_call(const std::string& method, const std::map<std::string, std::string>& weights,
                          const std::map<std::string, std::string>& sites) const;
   Result<Slot> site_slot(const std::string& name, const std::map<std::string, std::string>& sites) const;
@@ -77,7 +78,6 @@ class StageGraph {
                      const std::vector<OutputTensor>& outputs) const;
 
   const Bundle& bundle_;
-  const StageSet& set_;
   const ProgramSpec* program_spec_ = nullptr;
   std::unique_ptr<LoadedProgram> program_;
   Call embed_, head_;

@@ -35,8 +35,9 @@ class StageTest : public ::testing::Test {
 };
 
 TEST_F(StageTest, RunsWithTheCallersPointers) {
-  const Status status = graph_->run_embed(extents_, {{"tokens", tokens_.data()}, {"positions", positions_.data()}},
-                                          {{"hidden", hidden_.data(), hidden_bytes()}, {"rope", rope_.data(), rope_bytes()}});
+  const Status status =
+      graph_->run_embed(extents_, {{"tokens", tokens_.data()}, {"positions", positions_.data()}},
+                        {{"hidden", hidden_.data(), hidden_bytes()}, {"rope", rope_.data(), rope_bytes()}});
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(rope_[0], 1.0F);  // cos 0
   EXPECT_NE(hidden_.back(), 0.0F);
@@ -50,8 +51,9 @@ TEST_F(StageTest, AnOutputThatIsNotBoundIsAnErrorNotACrash) {
 }
 
 TEST_F(StageTest, AnInputThatIsNotBoundIsAnError) {
-  const Status status = graph_->run_embed(extents_, {{"tokens", tokens_.data()}},
-                                          {{"hidden", hidden_.data(), hidden_bytes()}, {"rope", rope_.data(), rope_bytes()}});
+  const Status status =
+      graph_->run_embed(extents_, {{"tokens", tokens_.data()}},
+                        {{"hidden", hidden_.data(), hidden_bytes()}, {"rope", rope_.data(), rope_bytes()}});
   EXPECT_EQ(status.code(), PL_INTERNAL);
   EXPECT_NE(status.message().find("input 'positions' is not bound"), std::string::npos) << status.message();
 }
@@ -71,8 +73,9 @@ TEST_F(StageTest, MoreRowsThanTheProgramTakesIsAnErrorWithItsReason) {
   positions_.assign(rows, 0);
   hidden_.resize(rows * static_cast<size_t>(engine_->manifest().model.hidden_size));
   rope_.resize(rows * static_cast<size_t>(engine_->manifest().model.head_dim));
-  const Status status = graph_->run_embed(extents_, {{"tokens", tokens_.data()}, {"positions", positions_.data()}},
-                                          {{"hidden", hidden_.data(), hidden_bytes()}, {"rope", rope_.data(), rope_bytes()}});
+  const Status status =
+      graph_->run_embed(extents_, {{"tokens", tokens_.data()}, {"positions", positions_.data()}},
+                        {{"hidden", hidden_.data(), hidden_bytes()}, {"rope", rope_.data(), rope_bytes()}});
   EXPECT_EQ(status.code(), PL_BACKEND_EXECUTION);
   EXPECT_NE(status.message().find("binding input 'tokens'"), std::string::npos) << status.message();
 }

@@ -25,7 +25,8 @@ struct GenerateReport {
   StopReason stop_reason = StopReason::kLength;
 };
 
-/// Called for each new token, already part of the session; may replace the session's adapters. @return whether to go on.
+/// Called for each new token, already part of the session; may replace the session's adapters. @return whether to go
+/// on.
 using TokenSink = std::function<bool(int64_t token)>;
 
 /// Prefills the prompt and generates until a stop token, the limit, the end of the context, or the sink says so.

@@ -7,7 +7,8 @@
 
 namespace pocketlora {
 
-/// Keys and values of all layers, fp32 [capacity, row] each. Reserved for the whole context; rows become resident as they are written.
+/// Keys and values of all layers, fp32 [capacity, row] each. Reserved for the whole context; rows become resident as
+/// they are written.
 class KvCache {
  public:
   static Result<KvCache> create(int64_t layers, int64_t capacity, int64_t row, MemoryAccount* account) {

@@ -16,8 +16,8 @@ struct SamplingOptions {
 };
 
 /// Draws tokens from logits. Greedy takes the largest logit, the lowest id among equals. Otherwise probabilities are
-/// softmax(logits / temperature) in double; top_p keeps the fewest most probable tokens (lower id first among equals) whose sum reaches
-/// it; one number of the generator is used per token.
+/// softmax(logits / temperature) in double; top_p keeps the fewest most probable tokens (lower id first among equals)
+/// whose sum reaches it; one number of the generator is used per token.
 class Sampler {
  public:
   /// @return INVALID_ARGUMENT unless temperature is finite and at least 0, and top_p is in (0, 1].

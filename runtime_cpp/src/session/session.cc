@@ -16,9 +16,8 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Engine> engine,
   }
   PL_ASSIGN_OR_RETURN(StageGraph * graph, engine->infer_graph());
   const ModelFacts& model = manifest.model;
-  PL_ASSIGN_OR_RETURN(KvCache cache,
-                      KvCache::create(model.num_layers, context_length == 0 ? largest : context_length,
-                                      model.num_kv_heads * model.head_dim, &engine->account()));
+  PL_ASSIGN_OR_RETURN(KvCache cache, KvCache::create(model.num_layers, context_length == 0 ? largest : context_length,
+                                                     model.num_kv_heads * model.head_dim, &engine->account()));
   std::unique_ptr<Session> session(new Session(std::move(engine), std::move(cache)));
   session->graph_ = graph;
   PL_RETURN_IF_ERROR(session->allocate_scratch());

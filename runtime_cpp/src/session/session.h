@@ -12,9 +12,9 @@
 
 namespace pocketlora {
 
-/// A live context: tokens, their KV rows, and the active adapters. Rows are computed lazily: a token appended or a set replaced only
-/// marks what is pending, and everything pending is computed when logits are needed or a prefill ends. A failed call leaves the tokens
-/// as they were. For one thread at a time.
+/// A live context: tokens, their KV rows, and the active adapters. Rows are computed lazily: a token appended or a set
+/// replaced only marks what is pending, and everything pending is computed when logits are needed or a prefill ends. A
+/// failed call leaves the tokens as they were. For one thread at a time.
 class Session {
  public:
   /// @param context_length KV rows; 0 = the bundle's max_seq_len.
@@ -36,7 +36,8 @@ class Session {
   Result<Span<const float>> logits();
 
  private:
-  explicit Session(std::shared_ptr<Engine> engine, KvCache cache) : engine_(std::move(engine)), cache_(std::move(cache)) {}
+  explicit Session(std::shared_ptr<Engine> engine, KvCache cache)
+      : engine_(std::move(engine)), cache_(std::move(cache)) {}
   Status allocate_scratch();
   Status check_tokens(Span<const int64_t> tokens) const;
   int64_t next_chunk() const;

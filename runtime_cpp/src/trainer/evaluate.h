@@ -17,7 +17,8 @@ struct EvalReport {
   double seconds = 0.0;
 };
 
-/// Forward only. @param logprobs empty, or one per token: its log-probability given those before it in its segment, NaN for the first.
+/// Forward only. @param logprobs empty, or one per token: its log-probability given those before it in its segment, NaN
+/// for the first.
 Result<EvalReport> evaluate(Engine* engine, std::vector<WeightedAdapter> adapters, const BatchView& batch,
                             Span<float> logprobs);
 

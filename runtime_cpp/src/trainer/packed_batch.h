@@ -35,7 +35,8 @@ struct PackedRows {
 /// @param weight of each unmasked row.
 PackedRows pack_for_loss(const BatchView& batch, float weight);
 
-/// Every token of a segment but its first is a target, masked or not, so that each gets its log-probability. Weights are 0.
+/// Every token of a segment but its first is a target, masked or not, so that each gets its log-probability. Weights
+/// are 0.
 PackedRows pack_for_logprobs(const BatchView& batch);
 
 }  // namespace pocketlora

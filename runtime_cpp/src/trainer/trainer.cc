@@ -33,7 +33,8 @@ Result<std::unique_ptr<Trainer>> Trainer::create(std::shared_ptr<Engine> engine,
     return error(PL_INVALID_ARGUMENT, "the initial adapter belongs to another engine");
   }
   PL_ASSIGN_OR_RETURN(AdapterTensors tensors, start->clone_tensors());
-  PL_ASSIGN_OR_RETURN(AdapterTensors gradients, AdapterTensors::allocate(*engine->layout(), start->config().site_ranks));
+  PL_ASSIGN_OR_RETURN(AdapterTensors gradients,
+                      AdapterTensors::allocate(*engine->layout(), start->config().site_ranks));
   std::unique_ptr<Trainer> trainer(
       new Trainer(std::move(engine), options, std::move(start), std::move(tensors), std::move(gradients)));
   PL_RETURN_IF_ERROR(trainer->prepare(options));
@@ -92,8 +93,8 @@ Status Trainer::allocate_layer_gradients() {
     for (const size_t s : sites) total += elements(s);
     largest = std::max(largest, total);
   }
-  PL_ASSIGN_OR_RETURN(layer_gradients_, ReservedBuffer::reserve(largest * sizeof(float), &engine_->account(),
-                                                                MemoryPart::kGradients));
+  PL_ASSIGN_OR_RETURN(layer_gradients_,
+                      ReservedBuffer::reserve(largest * sizeof(float), &engine_->account(), MemoryPart::kGradients));
   layer_sites_.resize(layout.sites.size());
   for (const auto& sites : sites_of_layer_) {
     float* next = layer_gradients_.as<float>();
@@ -108,7 +109,8 @@ Status Trainer::allocate_layer_gradients() {
 
 Status Trainer::set_learning_rate(float learning_rate) {
   if (!std::isfinite(learning_rate) || learning_rate < 0.0F) {
-    return error(PL_INVALID_ARGUMENT, "learning_rate: expected 0 or more, found %g", static_cast<double>(learning_rate));
+    return error(PL_INVALID_ARGUMENT, "learning_rate: expected 0 or more, found %g",
+                 static_cast<double>(learning_rate));
   }
   optimizer_->set_learning_rate(learning_rate);
   return Status();
@@ -154,11 +156,9 @@ Status Trainer::run_backward(const LossPass& pass, bool first) {
   const SiteBindings sites = {views_, first ? Span<const AdapterSite>(gradients_.sites()) : layer_sites_};
   for (int64_t layer = graph_->num_layers() - 1; layer >= 0; --layer) {
     int64_t seed = 0;
-    std::vector<InputTensor> inputs = {
-        {"hidden", pass.hidden(layer)}, {"grad_hidden", incoming}, {"rope", pass.rope}};
+    std::vector<InputTensor> inputs = {{"hidden", pass.hidden(layer)}, {"grad_hidden", incoming}, {"rope", pass.rope}};
     pass.add_block_inputs(layer, &seed, &inputs);
-    PL_RETURN_IF_ERROR(
-        graph_->run_block(layer, "backward", dims, sites, inputs, {{"grad_hidden", outgoing, bytes}}));
+    PL_RETURN_IF_ERROR(graph_->run_block(layer, "backward", dims, sites, inputs, {{"grad_hidden", outgoing, bytes}}));
     if (!first) accumulate(layer);
     std::swap(incoming, outgoing);
   }

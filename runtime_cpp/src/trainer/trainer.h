@@ -32,8 +32,9 @@ struct StepReport {
   double seconds = 0.0;
 };
 
-/// Trains one adapter. The forward keeps each block's input only; the backward recomputes a block and writes the gradients of its sites
-/// into their place. A step that fails, or whose loss or gradient is not finite, leaves the adapter as it was. For one thread at a time.
+/// Trains one adapter. The forward keeps each block's input only; the backward recomputes a block and writes the
+/// gradients of its sites into their place. A step that fails, or whose loss or gradient is not finite, leaves the
+/// adapter as it was. For one thread at a time.
 class Trainer {
  public:
   /// @param init start from a copy of it; null = a new one by `options`.
@@ -73,8 +74,8 @@ class Trainer {
   uint64_t seed_ = 0;
   bool has_gradients_ = false;
   ReservedBuffer block_inputs_, grad_hidden_, rope_;
-  ReservedBuffer layer_gradients_;              ///< one layer's, before they are added; untouched without accumulation
-  std::vector<AdapterSite> layer_sites_;        ///< the sites of every layer, pointing into layer_gradients_
+  ReservedBuffer layer_gradients_;        ///< one layer's, before they are added; untouched without accumulation
+  std::vector<AdapterSite> layer_sites_;  ///< the sites of every layer, pointing into layer_gradients_
   std::vector<std::vector<size_t>> sites_of_layer_;
   std::vector<MemoryCharge> charges_;
 };
