@@ -33,7 +33,8 @@ constexpr UnsupportedField kUnsupportedFields[] = {
 bool is_set(const Json& value) {
   if (value.is_null()) return false;
   if (value.is_boolean()) return value.get<bool>();
-  if (value.is_structured() || value.is_string()) return !value.empty() && value != "";
+  if (value.is_string()) return !value.get_ref<const std::string&>().empty();
+  if (value.is_structured()) return !value.empty();
   return true;
 }
 

@@ -74,7 +74,7 @@ const float* AdapterSet::own(std::vector<float> values) {
   return owned_.back().data();
 }
 
-Result<AdapterSet> AdapterSet::combine(std::shared_ptr<const AdapterLayout> layout,
+Result<AdapterSet> AdapterSet::combine(const std::shared_ptr<const AdapterLayout>& layout,
                                        std::vector<WeightedAdapter> adapters) {
   PL_RETURN_IF_ERROR(check_adapters(*layout, adapters));
   AdapterSet set;

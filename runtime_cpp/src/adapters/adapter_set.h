@@ -27,7 +27,8 @@ class AdapterSet {
 
   /// @return PL_RANK_TOO_LARGE when ranks add up to more than the bundle's maximum, PL_INVALID_ARGUMENT for a weight
   /// that is not finite or an adapter of another layout.
-  static Result<AdapterSet> combine(std::shared_ptr<const AdapterLayout> layout, std::vector<WeightedAdapter> adapters);
+  static Result<AdapterSet> combine(const std::shared_ptr<const AdapterLayout>& layout,
+                                    std::vector<WeightedAdapter> adapters);
 
   /// One per site of the layout; pointers are never null, rank 0 where no adapter acts.
   const std::vector<AdapterSiteView>& sites() const { return sites_; }

@@ -34,7 +34,9 @@ class [[nodiscard]] Result {
 /// `PL_ASSIGN_OR_RETURN(auto x, f())` declares x as the value of a Result, or returns its Status.
 #define PL_ASSIGN_OR_RETURN(declaration, expression) \
   PL_ASSIGN_OR_RETURN_IMPL(PL_CONCAT(pl_result_, __LINE__), declaration, expression)
+// NOLINTBEGIN(bugprone-macro-parentheses): a declaration cannot stand in parentheses.
 #define PL_ASSIGN_OR_RETURN_IMPL(name, declaration, expression) \
   auto name = (expression);                                     \
   if (!name.ok()) return name.status();                         \
   declaration = std::move(name).value()
+// NOLINTEND(bugprone-macro-parentheses)

@@ -65,6 +65,7 @@ void read_entry(const std::string& name, const JsonNode& node, ByteSpan data, Pr
 // The tensors must tile the data: nothing shared, nothing unaccounted for.
 void check_tiling(const std::map<std::string, SafetensorsEntry>& entries, ByteSpan data, ProblemList* problems) {
   std::vector<const SafetensorsEntry*> order;
+  order.reserve(entries.size());
   for (const auto& named : entries) order.push_back(&named.second);
   std::sort(order.begin(), order.end(), [](const SafetensorsEntry* a, const SafetensorsEntry* b) {
     return a->data.data() != b->data.data() ? a->data.data() < b->data.data() : a->data.size() < b->data.size();
