@@ -37,7 +37,8 @@ inline void dot_group(const uint8_t* tile, int64_t pair, int64_t first, const ty
   using F = typename V::F;
   F a_sum[kRows], b_sum[kRows];
   for (int i = 0; i < kRows; ++i) a_sum[i] = b_sum[i] = V::zero();
-  PL_UNROLL for (int64_t k = first; k < first + kGroup; k += kDotColumns) {
+  PL_UNROLL for (int64_t unit = 0; unit < kGroup / kDotColumns; ++unit) {
+    const int64_t k = first + unit * kDotColumns;
     F a[V::kDotVectors], b[V::kDotVectors];
     V::decode_dot(tile + (k / 64 * 8 + pair) * kLineBytes + k % 64, table, a, b);
     PL_UNROLL for (int v = 0; v < V::kDotVectors; ++v) {
