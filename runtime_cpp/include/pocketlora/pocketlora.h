@@ -1,14 +1,15 @@
 /**
  * PocketLoRA C API: fine-tune and run a language model from one memory-mapped 4-bit base.
  *
- * Ownership   Every handle returned through an `out` argument belongs to the caller and is released by its `_close`/`_free`
- *             function. An adapter, a session or a trainer keeps its engine alive; handles may be released in any order.
- * Errors      Every function that can fail returns a pl_status. pl_last_error() gives the message of the calling thread's last failure.
- *             An `out` argument is only written on success.
- * Threads     An engine may be used from several threads. A session and a trainer may each be used by one thread at a time.
- *             An adapter is immutable once loaded and may be shared.
- * Growth      Public structs start with `struct_size` = sizeof(the struct as the caller compiled it); initialise them with their
- *             `pl_…_init` function. Fields are only ever appended.
+ * - Ownership: every handle returned through an `out` argument belongs to the caller and is released by its
+ *   `_close`/`_free` function. An adapter, a session or a trainer keeps its engine alive; handles may be released in
+ *   any order.
+ * - Errors: every function that can fail returns a pl_status. pl_last_error() gives the message of the calling thread's
+ *   last failure. An `out` argument is only written on success.
+ * - Threads: an engine may be used from several threads. A session and a trainer may each be used by one thread at a
+ *   time. An adapter is immutable once loaded and may be shared.
+ * - Growth: public structs start with `struct_size` = sizeof(the struct as the caller compiled it); initialise them
+ * with their `pl_…_init` function. Fields are only ever appended.
  */
 #ifndef POCKETLORA_POCKETLORA_H_
 #define POCKETLORA_POCKETLORA_H_
@@ -66,7 +67,8 @@ PL_API uint32_t pl_abi_version(void);
 PL_API const char* pl_version(void);
 /** @return the name of a status, for example "ADAPTER_MISMATCH". Static storage. */
 PL_API const char* pl_status_name(pl_status status);
-/** @return the message of the last failure on this thread, "" when there was none. Valid until this thread's next failure. */
+/** @return the message of the last failure on this thread, "" when there was none. Valid until this thread's next one.
+ */
 PL_API const char* pl_last_error(void);
 
 typedef struct pl_engine pl_engine;
@@ -78,13 +80,13 @@ typedef struct pl_trainer pl_trainer;
 
 typedef struct pl_engine_options {
   size_t struct_size;
-  const char* backend;  /**< programs/<backend>; NULL = "cpu" */
-  int32_t num_threads;  /**< 0 = the number of cores */
-  int32_t verify_base;  /**< non-zero: hash base.ptd while opening */
+  const char* backend; /**< programs/<backend>; NULL = "cpu" */
+  int32_t num_threads; /**< 0 = the number of cores */
+  int32_t verify_base; /**< non-zero: hash base.ptd while opening */
 } pl_engine_options;
 PL_API void pl_engine_options_init(pl_engine_options* options);
 
-/** Opens a bundle: checks it (docs/manifest.md, "Opening") and maps base.ptd read-only. @param options NULL = defaults. */
+/** Opens a bundle: checks it (docs/manifest.md, "Opening") and maps base.ptd read-only. NULL options = defaults. */
 PL_API pl_status pl_engine_open(const char* bundle_dir, const pl_engine_options* options, pl_engine** out);
 PL_API void pl_engine_close(pl_engine* engine);
 
@@ -92,9 +94,9 @@ PL_API void pl_engine_close(pl_engine* engine);
 typedef struct pl_engine_info {
   size_t struct_size;
   int64_t vocab_size, hidden_size, num_layers, max_seq_len, train_t_max, prefill_t_max, max_rank, max_segments;
-  int64_t bos_token_id;           /**< −1 = none */
-  const char* base_sha256;        /**< 64 hex digits; owned by the engine */
-  const char* manifest_json;      /**< the whole manifest; owned by the engine */
+  int64_t bos_token_id;      /**< −1 = none */
+  const char* base_sha256;   /**< 64 hex digits; owned by the engine */
+  const char* manifest_json; /**< the whole manifest; owned by the engine */
 } pl_engine_info;
 PL_API pl_status pl_engine_get_info(const pl_engine* engine, pl_engine_info* info);
 
@@ -102,10 +104,10 @@ PL_API pl_status pl_engine_get_info(const pl_engine* engine, pl_engine_info* inf
 typedef struct pl_memory {
   size_t struct_size;
   int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch, other;
-  int64_t rss_anon, rss_file;     /**< /proc/self/status */
-  int64_t unexplained;            /**< rss_anon − the sum of the parts */
-  int64_t base_private_dirty;     /**< /proc/self/smaps of the mapping of base.ptd; 0 by design */
-  int64_t base_resident;          /**< resident bytes of that mapping */
+  int64_t rss_anon, rss_file; /**< /proc/self/status */
+  int64_t unexplained;        /**< rss_anon − the sum of the parts */
+  int64_t base_private_dirty; /**< /proc/self/smaps of the mapping of base.ptd; 0 by design */
+  int64_t base_resident;      /**< resident bytes of that mapping */
 } pl_memory;
 PL_API pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory);
 
@@ -127,7 +129,7 @@ typedef struct pl_adapter_ref {
 
 typedef struct pl_session_options {
   size_t struct_size;
-  int64_t context_length;  /**< KV cache rows; 0 = the bundle's max_seq_len */
+  int64_t context_length; /**< KV cache rows; 0 = the bundle's max_seq_len */
 } pl_session_options;
 PL_API void pl_session_options_init(pl_session_options* options);
 
@@ -135,10 +137,11 @@ PL_API pl_status pl_session_create(pl_engine* engine, const pl_session_options* 
 PL_API void pl_session_free(pl_session* session);
 
 /**
- * Replaces the whole set of active adapters at a token boundary; n = 0 returns to the bare base. Only pointers change: no reload, no
- * copy of the base. Tokens already in the session are kept; their KV rows belong to the old set, so they are recomputed with the new
- * one before the next token: the output equals that of a fresh session with this set given the same tokens by one pl_session_prefill.
- * The session keeps a reference to each adapter until it is replaced. May be called from within a pl_token_callback.
+ * Replaces the whole set of active adapters at a token boundary; n = 0 returns to the bare base. Only pointers change:
+ * no reload, no copy of the base. Tokens already in the session are kept; their KV rows belong to the old set, so they
+ * are recomputed with the new one before the next token: the output equals that of a fresh session with this set given
+ * the same tokens by one pl_session_prefill. The session keeps a reference to each adapter until it is replaced. May be
+ * called from within a pl_token_callback.
  */
 PL_API pl_status pl_session_set_adapters(pl_session* session, const pl_adapter_ref* refs, size_t n);
 /** Forgets all tokens; keeps the adapters. */
@@ -146,17 +149,18 @@ PL_API pl_status pl_session_reset(pl_session* session);
 /** @return the number of tokens in the session. */
 PL_API int64_t pl_session_length(const pl_session* session);
 
-/** Appends tokens (split in chunks of prefill_t_max). @param logits [vocab_size] fp32 of the last token, may be NULL. */
+/** Appends tokens (split in chunks of prefill_t_max). @param logits [vocab_size] fp32 of the last token, may be NULL.
+ */
 PL_API pl_status pl_session_prefill(pl_session* session, const int64_t* tokens, size_t n, float* logits);
 /** Appends one token. @param logits as above. */
 PL_API pl_status pl_session_decode(pl_session* session, int64_t token, float* logits);
 
 typedef struct pl_generate_options {
   size_t struct_size;
-  int64_t max_new_tokens;   /**< default 128 */
-  float temperature;        /**< 0 = greedy (default) */
-  float top_p;              /**< 1 = off (default) */
-  uint64_t seed;            /**< the same seed gives the same tokens */
+  int64_t max_new_tokens;     /**< default 128 */
+  float temperature;          /**< 0 = greedy (default) */
+  float top_p;                /**< 1 = off (default) */
+  uint64_t seed;              /**< the same seed gives the same tokens */
   const int64_t* stop_tokens; /**< NULL = the bundle's eos tokens */
   size_t num_stop_tokens;
 } pl_generate_options;
@@ -169,21 +173,23 @@ typedef struct pl_generate_report {
   size_t struct_size;
   int64_t prompt_tokens, new_tokens;
   double prefill_seconds, decode_seconds;
-  int32_t stop_reason;      /**< 0 length, 1 stop token, 2 callback */
+  int32_t stop_reason; /**< 0 length, 1 stop token, 2 callback */
 } pl_generate_report;
 
 /** Prefills `prompt` (may be empty when the session holds tokens) and generates. @param report may be NULL. */
-PL_API pl_status pl_session_generate(pl_session* session, const int64_t* prompt, size_t n, const pl_generate_options* options,
-                                     pl_token_callback callback, void* user, pl_generate_report* report);
+PL_API pl_status pl_session_generate(pl_session* session, const int64_t* prompt, size_t n,
+                                     const pl_generate_options* options, pl_token_callback callback, void* user,
+                                     pl_generate_report* report);
 
 /* ---------------------------------------------------------------- training and evaluation */
 
 /** One packed micro-batch: rows of tokens one after the other. Arrays are only read during the call. */
 typedef struct pl_batch {
   size_t struct_size;
-  const int64_t* tokens;    /**< [num_tokens] */
-  const int64_t* labels;    /**< [num_tokens] as Hugging Face: labels[i] is tokens[i] or −100; shifted inside, per segment */
-  const int64_t* segments;  /**< [num_segments + 1] offsets, 0 … num_tokens */
+  const int64_t* tokens; /**< [num_tokens] */
+  const int64_t*
+      labels; /**< [num_tokens] as Hugging Face: labels[i] is tokens[i] or −100; shifted inside, per segment */
+  const int64_t* segments; /**< [num_segments + 1] offsets, 0 … num_tokens */
   size_t num_tokens, num_segments;
 } pl_batch;
 
@@ -196,23 +202,24 @@ typedef struct pl_trainer_options {
   const char* target_modules; /**< comma-separated subset of the bundle's; NULL = all of them */
   pl_optimizer optimizer;
   float learning_rate, beta1, beta2, epsilon, weight_decay; /**< defaults 1e-4, 0.9, 0.999, 1e-8, 0 */
-  float momentum;             /**< SGD, default 0 */
-  float dropout;              /**< LoRA dropout, default 0 */
-  uint64_t seed;              /**< of A's initialisation (Kaiming-uniform as PEFT; B = 0) and of the dropout */
+  float momentum;                                           /**< SGD, default 0 */
+  float dropout;                                            /**< LoRA dropout, default 0 */
+  uint64_t seed; /**< of A's initialisation (Kaiming-uniform as PEFT; B = 0) and of the dropout */
 } pl_trainer_options;
 PL_API void pl_trainer_options_init(pl_trainer_options* options);
 
 /** @param init start from a copy of this adapter (its ranks, alpha and modules); NULL = a new one. */
-PL_API pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* options, const pl_adapter* init, pl_trainer** out);
+PL_API pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* options, const pl_adapter* init,
+                                   pl_trainer** out);
 PL_API void pl_trainer_free(pl_trainer* trainer);
 
 typedef struct pl_step_report {
   size_t struct_size;
-  int64_t step;               /**< steps done, this one included */
-  double loss;                /**< mean over all unmasked tokens of the step */
-  int64_t num_tokens;         /**< rows computed */
-  int64_t num_labels;         /**< unmasked tokens */
-  double grad_norm;           /**< global L2 norm of the gradient */
+  int64_t step;       /**< steps done, this one included */
+  double loss;        /**< mean over all unmasked tokens of the step */
+  int64_t num_tokens; /**< rows computed */
+  int64_t num_labels; /**< unmasked tokens */
+  double grad_norm;   /**< global L2 norm of the gradient */
   double seconds;
 } pl_step_report;
 
@@ -220,23 +227,26 @@ PL_API pl_status pl_trainer_set_learning_rate(pl_trainer* trainer, float learnin
 /** Forward and backward of every micro-batch, then one optimizer step. @param report may be NULL. */
 PL_API pl_status pl_trainer_step(pl_trainer* trainer, const pl_batch* micro_batches, size_t n, pl_step_report* report);
 /** As pl_trainer_step without the optimizer step: the gradients can then be read with pl_trainer_get_gradient. */
-PL_API pl_status pl_trainer_forward_backward(pl_trainer* trainer, const pl_batch* micro_batches, size_t n, pl_step_report* report);
-/** Copies one gradient. @param name PEFT key, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight". @param n elements. */
+PL_API pl_status pl_trainer_forward_backward(pl_trainer* trainer, const pl_batch* micro_batches, size_t n,
+                                             pl_step_report* report);
+/** Copies one gradient. @param name PEFT key, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight". @param
+ * n elements. */
 PL_API pl_status pl_trainer_get_gradient(const pl_trainer* trainer, const char* name, float* out, size_t n);
 /** @return a snapshot of the trained adapter, independent of the trainer. */
 PL_API pl_status pl_trainer_get_adapter(const pl_trainer* trainer, pl_adapter** out);
 
 typedef struct pl_eval_report {
   size_t struct_size;
-  double sum_nll;             /**< over unmasked tokens */
+  double sum_nll; /**< over unmasked tokens */
   int64_t num_labels;
   int64_t num_tokens;
   double seconds;
 } pl_eval_report;
 
-/** Forward only. @param logprobs [num_tokens] of every token given those before it in its segment; NaN for the first; may be NULL. */
-PL_API pl_status pl_engine_evaluate(pl_engine* engine, const pl_adapter_ref* refs, size_t n, const pl_batch* batch, float* logprobs,
-                                    pl_eval_report* report);
+/** Forward only. @param logprobs [num_tokens] of every token given those before it in its segment; NaN for the first;
+ * may be NULL. */
+PL_API pl_status pl_engine_evaluate(pl_engine* engine, const pl_adapter_ref* refs, size_t n, const pl_batch* batch,
+                                    float* logprobs, pl_eval_report* report);
 
 #ifdef __cplusplus
 }
