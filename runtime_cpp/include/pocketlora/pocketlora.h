@@ -9,7 +9,7 @@
  * - Threads: an engine may be used from several threads. A session and a trainer may each be used by one thread at a
  *   time. An adapter is immutable once loaded and may be shared.
  * - Growth: public structs start with `struct_size` = sizeof(the struct as the caller compiled it); initialise them
- * with their `pl_…_init` function. Fields are only ever appended.
+ *   with their `pl_…_init` function. Fields are only ever appended.
  */
 #ifndef POCKETLORA_POCKETLORA_H_
 #define POCKETLORA_POCKETLORA_H_
@@ -67,7 +67,7 @@ PL_API uint32_t pl_abi_version(void);
 PL_API const char* pl_version(void);
 /** @return the name of a status, for example "ADAPTER_MISMATCH". Static storage. */
 PL_API const char* pl_status_name(pl_status status);
-/** @return the message of the last failure on this thread, "" when there was none. Valid until this thread's next one.
+/** @return the message of the last failure on this thread, "" when there was none. Valid until the next one.
  */
 PL_API const char* pl_last_error(void);
 
