@@ -24,7 +24,7 @@ from pocketlora_export.runtime import Engine, Sampling
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 MODEL = REPOSITORY / "models" / "pocket-llama-4m"
 EXAMPLES = (REPOSITORY / "examples" / "notes", REPOSITORY / "examples" / "captains-log")
-PROMPTS = ("This morning", "Today the")
+PROMPTS = ("This morning", "Today")
 # A model of a few million parameters wants larger steps than one of a billion.
 SMALL_MODEL, SMALL_RATE, LARGE_RATE = 100_000_000, 3e-3, 3e-4
 
@@ -52,10 +52,10 @@ SMALL_MODEL, SMALL_RATE, LARGE_RATE = 100_000_000, 3e-3, 3e-4
     type=click.FloatRange(min=0, min_open=True),
     help=f"[default: {SMALL_RATE:g} below 100 million parameters, {LARGE_RATE:g} from there]",
 )
-@click.option("--rank", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--max-new-tokens", type=click.IntRange(min=2), default=60, show_default=True)
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.6, show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.5, show_default=True)
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.9, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
 @click.option("--prompt", "prompts", multiple=True, default=PROMPTS, show_default=True, help="May be given repeatedly.")
