@@ -37,6 +37,7 @@ void run_eval(const EvalOptions& options) {
   const pl_adapter_ref ref = {adapter.get(), 1.0F};
 
   std::vector<const Row*> in_order;
+  in_order.reserve(rows.size());
   for (const Row& row : rows) in_order.push_back(&row);
   double sum_nll = 0;
   int64_t labels = 0;

@@ -16,7 +16,7 @@ struct Options {
 };
 
 // Replaces the session's adapters and says how many micro-seconds the call took. @param adapter null = the bare base.
-double swap(pl_session* session, const pl_adapter* adapter) {
+double timed_swap(pl_session* session, const pl_adapter* adapter) {
   const pl_adapter_ref ref = {adapter, 1.0F};
   const auto begin = std::chrono::steady_clock::now();
   check(pl_session_set_adapters(session, adapter != nullptr ? &ref : nullptr, adapter != nullptr ? 1 : 0));
@@ -25,7 +25,7 @@ double swap(pl_session* session, const pl_adapter* adapter) {
 
 void run_phase(pl_session* session, const std::string& name, const pl_adapter* adapter,
                const GenerateOptions& options) {
-  const double microseconds = swap(session, adapter);
+  const double microseconds = timed_swap(session, adapter);
   check(pl_session_reset(session));
   Json line = {{"adapter", name}, {"swap_microseconds", microseconds}};
   line.update(generate(session, options));

@@ -99,6 +99,7 @@ class Run {
   pl_step_report one_step() {
     const std::vector<MicroBatch> batches = next_batches();
     std::vector<pl_batch> views;
+    views.reserve(batches.size());
     for (const MicroBatch& batch : batches) views.push_back(batch.view());
     pl_step_report step = {};
     step.struct_size = sizeof(step);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <new>
 #include <string>
 #include <vector>
@@ -38,7 +39,7 @@ std::string with_dashes(std::string argument) {
 void check_command(const CLI::App& app, int argc, char** argv) {
   const std::string first = argc > 1 ? argv[1] : "";
   std::string known;
-  bool found = first.rfind("-", 0) == 0;
+  bool found = !first.empty() && first[0] == '-';
   for (const CLI::App* command : app.get_subcommands({})) {
     known += (known.empty() ? "" : ", ") + command->get_name();
     found = found || command->get_name() == first;
@@ -73,12 +74,15 @@ int run(int argc, char** argv) {
     return fail(PL_CANCELLED, "interrupted; nothing was written", kInterruptedExitCode);
   } catch (const std::bad_alloc&) {
     return fail(PL_OUT_OF_MEMORY, "no memory", exit_code(PL_OUT_OF_MEMORY));
+  } catch (const std::exception& error) {
+    return fail(PL_INTERNAL, error.what(), exit_code(PL_INTERNAL));
   }
 }
 
 }  // namespace
 }  // namespace pocketlora_run
 
+// NOLINTNEXTLINE(bugprone-exception-escape): only a message about no memory could find no memory.
 int main(int argc, char** argv) {
   pocketlora_run::catch_interrupts();
   return pocketlora_run::run(argc, argv);
