@@ -45,6 +45,11 @@ build/host/build.ninja: build/stamps/python
 build: build/host/build.ninja ## the runtime, its command-line runner and the C++ tests, for this machine
 	@cmake --build build/host -j $(JOBS)
 
+# What the commands need, without the tests.
+.PHONY: runtime
+runtime: build/host/build.ninja
+	@cmake --build build/host -j $(JOBS) --target pocketlora pocketlora_run
+
 .PHONY: build-clang
 build-clang: build/stamps/python ## the same with clang, to see its warnings
 	@cmake $(CMAKE_COMMON) -B build/clang -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
@@ -72,7 +77,7 @@ build-arm: build/arm/out/build.ninja ## the runtime, the runner and the C++ test
 
 # --------------------------------------------------------------------------------------------------------------- demo
 .PHONY: demo
-demo: build ## quantize, lower, train two adapters and swap them, on the model that ships with the project
+demo: runtime ## quantize, lower, train two adapters and swap them, on the model that ships with the project
 	$(VENV)/pocketlora-export demo
 
 # --------------------------------------------------------------------------------------------------------------- tests
@@ -84,17 +89,17 @@ test-cpp: build ## C++ unit tests
 	cd build/host && $(CTEST)
 
 .PHONY: test-python
-test-python: build ## Python tests without the slow ones
+test-python: runtime ## Python tests without the slow ones
 	$(PYTEST_PARALLEL) -m "not slow and not arm"
 
 .PHONY: test-arm
-test-arm: build build-arm ## C++ unit tests, a training step and a decode of the aarch64 build under emulation
+test-arm: runtime build-arm ## C++ unit tests, a training step and a decode of the aarch64 build under emulation
 	cd build/arm/out && QEMU_CPU=max $(CTEST)
 	cd build/arm/out && QEMU_CPU=cortex-a76 $(CTEST)
 	$(PYTEST) -m "arm and not slow" tests/arm
 
 .PHONY: test-slow
-test-slow: build ## the tests that take minutes
+test-slow: runtime ## the tests that take minutes
 	$(PYTEST) -m "slow and not arm"
 
 .PHONY: test-asan
@@ -103,7 +108,7 @@ test-asan: build/asan/build.ninja ## C++ unit tests under AddressSanitizer and U
 	cd build/asan && $(CTEST)
 
 .PHONY: bench
-bench: build build-bench ## kernels, export time, memory, a training step beside PEFT: JSON and Markdown in build/bench-results
+bench: runtime build-bench ## kernels, export time, memory, a training step beside PEFT: JSON and Markdown in build/bench-results
 	OMP_NUM_THREADS=1 $(VENV)/python -m benchmarks.kernels
 	$(VENV)/python -m benchmarks.export_time
 	$(VENV)/python -m benchmarks.memory
