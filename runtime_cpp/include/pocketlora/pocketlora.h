@@ -81,7 +81,7 @@ typedef struct pl_trainer pl_trainer;
 typedef struct pl_engine_options {
   size_t struct_size;
   const char* backend; /**< programs/<backend>; NULL = "cpu" */
-  int32_t num_threads; /**< 0 = the number of cores */
+  int32_t num_threads; /**< 0 = the number of cores; of the process: the engine opened last decides */
   int32_t verify_base; /**< non-zero: hash base.ptd while opening */
 } pl_engine_options;
 PL_API void pl_engine_options_init(pl_engine_options* options);
@@ -100,7 +100,10 @@ typedef struct pl_engine_info {
 } pl_engine_info;
 PL_API pl_status pl_engine_get_info(const pl_engine* engine, pl_engine_info* info);
 
-/** What the runtime allocated, by part, and what the kernel says of the process. Bytes. */
+/**
+ * What the runtime allocated, by part (reserved memory counts once it is touched), and what the kernel says of the
+ * process. Bytes.
+ */
 typedef struct pl_memory {
   size_t struct_size;
   int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch, other;
@@ -197,8 +200,8 @@ typedef enum pl_optimizer { PL_ADAMW = 0, PL_SGD = 1 } pl_optimizer;
 
 typedef struct pl_trainer_options {
   size_t struct_size;
-  int32_t rank;               /**< ignored when an initial adapter is given */
-  float alpha;                /**< scale of a site = alpha / rank */
+  int32_t rank;               /**< default 16; ignored when an initial adapter is given */
+  float alpha;                /**< default 32; scale of a site = alpha / rank */
   const char* target_modules; /**< comma-separated subset of the bundle's; NULL = all of them */
   pl_optimizer optimizer;
   float learning_rate, beta1, beta2, epsilon, weight_decay; /**< defaults 1e-4, 0.9, 0.999, 1e-8, 0 */

@@ -80,6 +80,25 @@ class StageChecker {
   ProblemList& problems_;
 };
 
+void check_block(const BlockSpec& block, bool train, const std::string& where, StageChecker checker,
+                 ProblemList* problems) {
+  for (const char* role : {train ? "forward" : "prefill", train ? "backward" : "decode"}) {
+    const auto method = block.methods.find(role);
+    if (method == block.methods.end()) {
+      problems->add(where + ".methods." + role + ": missing");
+    } else {
+      checker.check(method->second, block.weights, block.sites);
+    }
+  }
+}
+
+void check_embed(const ProgramSpec& program, const StageSet& set, const std::string& where, ProblemList* problems) {
+  const MethodSpec* embed = program.find_method(set.embed.method);
+  if (set.kind != "infer" || embed == nullptr || embed->t_min == 1) return;
+  problems->addf("%s.embed: '%s' must take a single row, its t_min is %lld", where.c_str(), embed->name.c_str(),
+                 static_cast<long long>(embed->t_min));
+}
+
 void check_stage_set(const Manifest& manifest, const StageSet& set, ProblemList* problems) {
   const std::string where = "stages(" + set.backend + ", " + set.kind + ")";
   const ProgramSpec* program = manifest.find_program(set.backend, set.kind);
@@ -87,24 +106,15 @@ void check_stage_set(const Manifest& manifest, const StageSet& set, ProblemList*
   const std::map<std::string, std::string> none;
   StageChecker(manifest, *program, where + ".embed", problems).check(set.embed.method, set.embed.weights, none);
   StageChecker(manifest, *program, where + ".head", problems).check(set.head.method, set.head.weights, none);
+  check_embed(*program, set, where, problems);
   if (static_cast<int64_t>(set.blocks.size()) != manifest.model.num_layers) {
     problems->addf("%s.blocks: expected %lld layers, found %zu", where.c_str(),
                    static_cast<long long>(manifest.model.num_layers), set.blocks.size());
   }
-  const bool train = set.kind == "train";
   for (size_t i = 0; i < set.blocks.size(); ++i) {
-    const BlockSpec& block = set.blocks[i];
     const std::string at = where + ".blocks[" + std::to_string(i) + "]";
-    if (block.layer != static_cast<int64_t>(i)) problems->add(at + ": layers must be listed in order");
-    StageChecker checker(manifest, *program, at, problems);
-    for (const char* role : {train ? "forward" : "prefill", train ? "backward" : "decode"}) {
-      const auto method = block.methods.find(role);
-      if (method == block.methods.end()) {
-        problems->add(at + ".methods." + role + ": missing");
-      } else {
-        checker.check(method->second, block.weights, block.sites);
-      }
-    }
+    if (set.blocks[i].layer != static_cast<int64_t>(i)) problems->add(at + ": layers must be listed in order");
+    check_block(set.blocks[i], set.kind == "train", at, StageChecker(manifest, *program, at, problems), problems);
   }
 }
 

@@ -127,6 +127,12 @@ TEST(Manifest, SitesMustFitTheirInputs) {
   expect_problem(parse(document), "has [R, 8], the method expects [R, 16]");
 }
 
+TEST(Manifest, DecodeEmbedsASingleRow) {
+  json document = valid_manifest();
+  document["programs"][1]["methods"][0]["t_min"] = 2;
+  expect_problem(parse(document), "'embed' must take a single row, its t_min is 2");
+}
+
 TEST(Manifest, EveryLayerMustBeThere) {
   json document = valid_manifest();
   document["model"]["num_layers"] = 2;

@@ -48,7 +48,9 @@ class DamagedBundleTest : public BundleTest {
 
   /// Every file that the manifest lists, its size and its hash.
   void each_file(const std::function<void(const std::string& path)>& visit) const {
-    for (const auto& file : nlohmann::json::parse(info_.manifest_json)["files"]) visit(file["path"]);
+    const nlohmann::json manifest = nlohmann::json::parse(info_.manifest_json);
+    ASSERT_GT(manifest["files"].size(), 3U);
+    for (const auto& file : manifest["files"]) visit(file["path"]);
   }
 
   /// Writes a manifest with a hash that fits it.

@@ -20,8 +20,9 @@ Status prepare_process(int32_t num_threads) {
     executorch::runtime::runtime_init();
     registered = register_pocketlora_ops();
   });
-  if (!registered)
+  if (!registered) {
     return error(PL_INTERNAL, "the kernels could not be registered with ExecuTorch: %s", log.errors().c_str());
+  }
   use_executorch_threadpool(num_threads);
   return Status();
 }

@@ -13,7 +13,6 @@ namespace pocketlora {
 struct TokenRows {
   const int64_t* tokens;     ///< [rows]
   const int64_t* positions;  ///< [rows]
-  int64_t rows;
 };
 
 /// The forward walk, embed → block × L, the same for training, evaluation, prefill and decode.
@@ -24,7 +23,7 @@ struct ForwardWalk {
   SiteBindings sites;
   float* rope;  ///< [rows, head_dim]; filled by embed, read by every block (and by the backward)
   size_t rope_bytes;
-  size_t hidden_bytes;  ///< of each buffer of `hidden`
+  size_t hidden_bytes;  ///< of each buffer of `hidden`: rows of this call only
   /// The hidden state that block `layer` reads; layer = L is the last block's output. Neighbours must not overlap.
   std::function<float*(int64_t layer)> hidden;
   /// Adds what else the blocks of this role need (segments and dropout, or the cache and its new rows).

@@ -43,7 +43,6 @@ class StageGraph {
                                                   const std::string& kind, MemoryAccount* account);
 
   int64_t num_layers() const { return static_cast<int64_t>(blocks_.size()); }
-  const MethodSpec& embed_spec() const { return *embed_.spec; }
 
   Status run_embed(const Extents& extents, const std::vector<InputTensor>& inputs,
                    const std::vector<OutputTensor>& outputs);

@@ -126,7 +126,7 @@ Status Session::compute_chunk(int64_t rows) {
     outputs->insert(outputs->end(),
                     {{"k", cache_.at(keys, past), new_bytes}, {"v", cache_.at(values, past), new_bytes}});
   };
-  PL_RETURN_IF_ERROR(walk.run({tokens_.data() + past, positions.data(), rows}));
+  PL_RETURN_IF_ERROR(walk.run({tokens_.data() + past, positions.data()}));
   last_hidden_ = walk.hidden(graph_->num_layers()) + (rows - 1) * model.hidden_size;
   computed_ += rows;
   logits_valid_ = false;

@@ -41,7 +41,7 @@ Result<LossPass::Output> LossPass::run() const {
   walk.extra = [&](int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>*) {
     add_block_inputs(layer, &seed, inputs);
   };
-  PL_RETURN_IF_ERROR(walk.run({batch->tokens.data(), rows->positions.data(), dims.rows}));
+  PL_RETURN_IF_ERROR(walk.run({batch->tokens.data(), rows->positions.data()}));
 
   Output output;
   output.logprobs.resize(batch->tokens.size());
