@@ -43,7 +43,7 @@ def config_of(shape: str, layers: int | None = None) -> dict[str, Any]:
         "num_key_value_heads": kv_heads,
         "head_dim": hidden // heads,
         "vocab_size": vocab,
-        "max_position_embeddings": 8192,
+        "max_position_embeddings": 131072 if rope is _LLAMA3_ROPE else 8192,
         "rms_norm_eps": 1e-5,
         "rope_parameters": rope,
         "tie_word_embeddings": tied,

@@ -51,7 +51,7 @@ class Child:
 
 def run_child(*arguments: object) -> Child:
     """Run Python with these arguments in a process of its own; its failure is this process's failure."""
-    command = [sys.executable, *map(str, arguments)]
+    command = [sys.executable, "-W", "ignore", *map(str, arguments)]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
         assert process.stdout is not None
