@@ -40,17 +40,17 @@ def lower_only(config: dict[str, Any], out: Path) -> float:
 
 def measure_lowering(shape: str, layers: int | None) -> float:
     """Seconds of lowering in a fresh process."""
-    arguments = ["-m", THIS, "lower", "--shape", shape]
+    arguments = ["lower", "--shape", shape]
     if layers is not None:
         arguments += ["--layers", str(layers)]
-    return float(json.loads(run_child(*arguments).stdout.splitlines()[-1])["seconds"])
+    return float(json.loads(run_child(THIS, *arguments).stdout.splitlines()[-1])["seconds"])
 
 
 def measure_export(shape: str, work: Path) -> dict[str, Any]:
     """The whole `bundle` command on random weights: wall time, its phases, peak memory."""
     write_random_model(work / "model", shape)
     command = ("bundle", "-m", work / "model", "-o", work / "bundle", "--quant", "nf4", "--json")
-    done = run_child("-m", "pocketlora_export", *command)
+    done = run_child("pocketlora_export", *command)
     phases = json.loads(done.stdout)["seconds"]
     base = (work / "bundle" / "base.ptd").stat().st_size
     return {

@@ -26,7 +26,7 @@ PARTS = {
 def make_bundle(shape: str, work: Path) -> Path:
     """A bundle of random weights."""
     write_random_model(work / "model", shape)
-    run_child("-m", "pocketlora_export", "bundle", "-m", work / "model", "-o", work / "bundle", "--quant", "nf4")
+    run_child("pocketlora_export", "bundle", "-m", work / "model", "-o", work / "bundle", "--quant", "nf4")
     return work / "bundle"
 
 
@@ -56,7 +56,7 @@ def main(shape: str, bundle: Path | None, output: Path) -> None:
     """Command line of this file."""
     with tempfile.TemporaryDirectory(prefix="pocketlora-") as work:
         place = bundle or make_bundle(shape, Path(work))
-        found = json.loads(run_child("-m", "benchmarks.train_probe", place).stdout)
+        found = json.loads(run_child("benchmarks.train_probe", place).stdout)
     title = f"Training memory, {bundle or shape}, {found['rows']} rows, rank {found['rank']}"
     write(output, "memory", title, compare(found))
 

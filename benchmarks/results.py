@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,19 +50,16 @@ class Child:
     peak_rss: int
 
 
-def run_child(*arguments: object) -> Child:
-    """Run Python with these arguments in a process of its own; its failure is this process's failure."""
-    command = [sys.executable, "-W", "ignore", *map(str, arguments)]
-    start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        # wait4 instead of wait: only it tells the peak of this one child.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-    return Child(output, time.perf_counter() - start, usage.ru_maxrss * 1024)
+def run_child(module: str, *arguments: object) -> Child:
+    """Run a Python module in a process of its own; its failure is this process's failure."""
+    with tempfile.NamedTemporaryFile(prefix="pocketlora-peak-") as peak:
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.peak", peak.name, module, *map(str, arguments)]
+        start = time.perf_counter()
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, check=False)
+        seconds = time.perf_counter() - start
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}")
+        return Child(done.stdout, seconds, int(Path(peak.name).read_text()))
 
 
 def markdown(rows: Sequence[Row]) -> str:

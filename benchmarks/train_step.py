@@ -21,8 +21,8 @@ def measure(work: Path, bundle: Path, rows: int, repeats: int) -> dict[str, list
     runs: dict[str, list[Child]] = {"PocketLoRA NF4": [], "PEFT float32": []}
     options = ("--rows", rows, "--rank", RANK, "--steps", 5, "--threads", 1)
     for _ in range(repeats):
-        runs["PocketLoRA NF4"].append(run_child("-m", "benchmarks.train_probe", bundle, *options))
-        runs["PEFT float32"].append(run_child("-m", "benchmarks.peft_probe", work / "model", *options))
+        runs["PocketLoRA NF4"].append(run_child("benchmarks.train_probe", bundle, *options))
+        runs["PEFT float32"].append(run_child("benchmarks.peft_probe", work / "model", *options))
     return runs
 
 
