@@ -24,7 +24,7 @@ def _row(kernel: str, bench: dict[str, Any]) -> dict[str, Any]:
     scale = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}[bench["time_unit"]]
     row = {"kernel": kernel, "case": bench["name"], "us": f"{bench['real_time'] * scale:.2f}"}
     rates = {key: value for key, value in bench.items() if key.endswith(("_per_second", "/s"))}
-    row["rate"] = ", ".join(f"{value / 1e9:.2f} G{key}" for key, value in rates.items())
+    row["rate"] = ", ".join(f"{value / 1e9:.2f} G{key}" for key, value in rates.items() if value)
     return row
 
 
