@@ -24,6 +24,10 @@ Result<int64_t> Sampler::sample(Span<const float> logits) {
     if (std::isnan(logits[i])) return error(PL_BACKEND_EXECUTION, "the logit of token %zu is not a number", i);
     if (logits[i] > logits[best]) best = i;
   }
+  // A sum of exp(inf - inf) is not a number: there would be nothing to draw from.
+  if (logits.empty() || !std::isfinite(logits[best])) {
+    return error(PL_BACKEND_EXECUTION, "the largest logit is not finite");
+  }
   if (options_.temperature == 0.0F) return static_cast<int64_t>(best);
   return draw(logits, logits[best]);
 }

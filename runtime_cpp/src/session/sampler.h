@@ -23,7 +23,7 @@ class Sampler {
   /// @return INVALID_ARGUMENT unless temperature is finite and at least 0, and top_p is in (0, 1].
   static Result<Sampler> create(const SamplingOptions& options);
 
-  /// @return BACKEND_EXECUTION when a logit is not a number.
+  /// @return BACKEND_EXECUTION when a logit is not a number or the largest one is not finite.
   Result<int64_t> sample(Span<const float> logits);
 
  private:

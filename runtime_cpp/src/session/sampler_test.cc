@@ -89,6 +89,29 @@ TEST(Sampler, RefusesNaN) {
   EXPECT_EQ(token.status().code(), PL_BACKEND_EXECUTION);
 }
 
+TEST(Sampler, RefusesLogitsWhoseLargestIsNotFinite) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const std::vector<float> cases[] = {{0.0F, kInf}, {-kInf, -kInf}, {kInf, kInf, -kInf}, {}};
+  for (const float temperature : {0.0F, 1.0F}) {
+    for (const float top_p : {0.5F, 1.0F}) {
+      for (const std::vector<float>& logits : cases) {
+        const Result<int64_t> token = make(temperature, top_p, 1).sample(logits);
+        ASSERT_FALSE(token.ok());
+        EXPECT_EQ(token.status().code(), PL_BACKEND_EXECUTION);
+        EXPECT_EQ(token.status().message(), "the largest logit is not finite");
+      }
+    }
+  }
+}
+
+TEST(Sampler, NeverDrawsATokenThatIsRuledOut) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  for (const float top_p : {0.5F, 1.0F}) {
+    Sampler sampler = make(1.0F, top_p, 1);
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(draw(sampler, {-kInf, 0.0F, -kInf}), 1);
+  }
+}
+
 TEST(Sampler, ListsAllOptionsOutOfRange) {
   SamplingOptions options;
   options.temperature = -1.0F;
