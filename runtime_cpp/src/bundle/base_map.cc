@@ -57,7 +57,10 @@ const uint8_t* locate(const FlatTensorDataMap& map, const MappedFile& file, cons
     return nullptr;
   }
   const auto* first = static_cast<const uint8_t*>(data->data());
-  const bool inside = first >= file.data() && data->size() <= file.size() - static_cast<size_t>(first - file.data());
+  const auto begin = reinterpret_cast<uintptr_t>(file.data());
+  const auto at = reinterpret_cast<uintptr_t>(first);
+  const bool inside =
+      at >= begin && at - begin <= file.size() && data->size() <= file.size() - static_cast<size_t>(at - begin);
   if (!inside) {
     problems->add("tensor '" + tensor.name + "' lies outside the file");
   } else if (static_cast<int64_t>(data->size()) != tensor.nbytes) {

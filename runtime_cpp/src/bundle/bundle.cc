@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "store/sha256.h"
@@ -34,37 +35,42 @@ Status check_manifest_hash(const std::string& dir, const std::string& text) {
                found.c_str(), line.substr(0, 64).c_str());
 }
 
-/// Notes the first thing wrong with one file. @return whether it was a missing file.
-bool check_file(const std::string& dir, const FileSpec& file, bool hash, ProblemList* problems) {
+/// Notes the first thing wrong with one file. @return its status code, OK for nothing.
+pl_status check_file(const std::string& dir, const FileSpec& file, bool hash, ProblemList* problems) {
   struct stat info = {};
   const std::string path = dir + "/" + file.path;
   if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) {
     problems->add(file.path + ": missing");
-    return true;
+    return PL_BUNDLE_MISSING_FILE;
   }
   if (info.st_size != file.size) {
     problems->addf("%s: expected %lld bytes, found %lld", file.path.c_str(), static_cast<long long>(file.size),
                    static_cast<long long>(info.st_size));
-    return false;
+    return PL_BUNDLE_CORRUPT;
   }
-  if (!hash) return false;
+  if (!hash) return PL_OK;
   const Result<std::string> found = sha256_file(path, PL_BUNDLE_MISSING_FILE);
   if (!found.ok()) {
     problems->add(file.path + ": " + found.status().message());
-  } else if (found.value() != file.sha256) {
-    problems->add(file.path + ": expected SHA-256 " + file.sha256 + ", found " + found.value());
+    return found.status().code();
   }
-  return false;
+  if (found.value() == file.sha256) return PL_OK;
+  problems->add(file.path + ": expected SHA-256 " + file.sha256 + ", found " + found.value());
+  return PL_BUNDLE_CORRUPT;
 }
 
 Status check_files(const std::string& dir, const Manifest& manifest, const BundleOptions& options) {
   ProblemList problems;
-  bool missing = false;
+  std::set<pl_status> codes;
   for (const FileSpec& file : manifest.files) {
     const bool hash = file.path != manifest.base_file || options.verify_base;
-    missing = check_file(dir, file, hash, &problems) || missing;
+    codes.insert(check_file(dir, file, hash, &problems));
   }
-  return problems.to_status(missing ? PL_BUNDLE_MISSING_FILE : PL_BUNDLE_CORRUPT, "bundle '" + dir + "' is damaged:");
+  // What is missing comes first, then what is damaged; only what could not be read is no damage.
+  pl_status code = codes.count(PL_BUNDLE_CORRUPT) > 0 ? PL_BUNDLE_CORRUPT : PL_IO_READ;
+  if (codes.count(PL_BUNDLE_MISSING_FILE) > 0) code = PL_BUNDLE_MISSING_FILE;
+  const bool damaged = code != PL_IO_READ;
+  return problems.to_status(code, "bundle '" + dir + (damaged ? "' is damaged:" : "' cannot be read:"));
 }
 
 }  // namespace

@@ -139,7 +139,8 @@ struct Manifest {
 Result<Manifest> parse_manifest(std::string text, const std::string& path);
 
 /// Checks what names refer to: stages to methods, weight inputs to base tensors of the same type and shape, adapter
-/// inputs to sites, programs and the base to files. Part of parse_manifest.
+/// inputs to sites, programs and the base to files; and each method against its role (stage_contract.h). Part of
+/// parse_manifest.
 void check_references(const Manifest& manifest, ProblemList* problems);
 
 /// "self_attn.q_proj.lora_A" → site "self_attn.q_proj", part "lora_A".
@@ -147,5 +148,10 @@ struct AdapterInputName {
   std::string site, part;
 };
 AdapterInputName split_adapter_input(const std::string& name);
+
+/// Whether an output is the gradient of an adapter input: "<site>.lora_A.grad".
+bool is_gradient_name(std::string_view name);
+/// Only for a gradient's name. @return "<site>.lora_A".
+std::string gradient_input(std::string_view name);
 
 }  // namespace pocketlora

@@ -1,10 +1,14 @@
 #include <algorithm>
+#include <set>
 
 #include "bundle/manifest.h"
+#include "bundle/stage_contract.h"
 #include "common/result.h"
 
 namespace pocketlora {
 namespace {
+
+constexpr std::string_view kGradient = ".grad";
 
 bool lists_file(const Manifest& manifest, const std::string& path) {
   return std::any_of(manifest.files.begin(), manifest.files.end(),
@@ -17,23 +21,48 @@ std::string sizes_text(const std::vector<int64_t>& sizes) {
   return shape_text(dims);
 }
 
+template <typename T>
+bool has_tensor(const std::vector<T>& tensors, const std::string& name) {
+  return std::any_of(tensors.begin(), tensors.end(), [&name](const T& tensor) { return tensor.name == name; });
+}
+
 /// Checks one method as one stage calls it.
 class StageChecker {
  public:
   StageChecker(const Manifest& manifest, const ProgramSpec& program, std::string where, ProblemList* problems)
       : manifest_(manifest), program_(program), where_(std::move(where)), problems_(*problems) {}
 
-  void check(const std::string& method, const std::map<std::string, std::string>& weights,
+  /// @param role as in stage_contract(). @param sites those of the block's layer by their local names.
+  void check(const std::string& role, const std::string& method, const std::map<std::string, std::string>& weights,
              const std::map<std::string, std::string>& sites) {
     const MethodSpec* spec = program_.find_method(method);
     if (spec == nullptr) return problem("there is no method '" + method + "' in " + program_.file);
     for (const InputSpec& input : spec->inputs) {
       if (input.source == InputSource::kWeight) check_weight(method, input, weights);
-      if (input.source == InputSource::kAdapter) check_site(method, input, sites);
+      if (input.source == InputSource::kAdapter) check_site(method, input, input.name, sites);
     }
+    const StageContract contract = stage_contract(manifest_, program_.kind, role);
+    check_contract(*spec, contract, where_, &problems_);
+    if (contract.gradients) {
+      for (const TensorSpec& output : spec->outputs) {
+        if (is_gradient_name(output.name)) check_site(method, output, gradient_input(output.name), sites);
+      }
+    }
+    for (const auto& [name, site] : sites) check_site_tensors(*spec, name, contract.gradients);
   }
 
  private:
+  /// A site that a method does not mention would be left out of training or inference without a word.
+  void check_site_tensors(const MethodSpec& method, const std::string& site, bool gradients) {
+    for (const char* part : {".lora_A", ".lora_B", ".lora_scale"}) {
+      if (!has_tensor(method.inputs, site + part)) problem(method.name + " has no input '" + site + part + "'");
+    }
+    if (!gradients) return;
+    for (const char* part : {".lora_A.grad", ".lora_B.grad"}) {
+      if (!has_tensor(method.outputs, site + part)) problem(method.name + " has no output '" + site + part + "'");
+    }
+  }
+
   void problem(const std::string& what) { problems_.add(where_ + ": " + what); }
 
   void check_weight(const std::string& method, const InputSpec& input,
@@ -49,11 +78,13 @@ class StageChecker {
     }
   }
 
-  void check_site(const std::string& method, const InputSpec& input, const std::map<std::string, std::string>& sites) {
-    const AdapterInputName name = split_adapter_input(input.name);
+  /// @param tensor an adapter input, or the gradient of one. @param input_name the input's name.
+  void check_site(const std::string& method, const TensorSpec& tensor, const std::string& input_name,
+                  const std::map<std::string, std::string>& sites) {
+    const AdapterInputName name = split_adapter_input(input_name);
+    const bool is_input = tensor.name == input_name;
     const auto bound = sites.find(name.site);
-    if (bound == sites.end())
-      return problem("input '" + input.name + "' of " + method + " is bound to no adapter site");
+    if (bound == sites.end()) return problem("'" + tensor.name + "' of " + method + " is bound to no adapter site");
     const int64_t index = manifest_.site_index(bound->second);
     if (index < 0) return problem("'" + bound->second + "' is not an adapter site");
     const AdapterSiteLayout& site = manifest_.adapter.sites[static_cast<size_t>(index)];
@@ -63,14 +94,17 @@ class StageChecker {
       expected = {rank, {Dim::Kind::kFixed, site.in_features}};
     } else if (name.part == "lora_B") {
       expected = {{Dim::Kind::kFixed, site.out_features}, rank};
-    } else if (name.part == "lora_scale") {
+    } else if (name.part == "lora_scale" && is_input) {
       expected = {rank};
     } else {
-      return problem("adapter input '" + input.name + "' of " + method + " is not a lora_A, lora_B or lora_scale");
+      return problem("'" + tensor.name + "' of " + method + " is no lora_A, lora_B or lora_scale, nor a gradient");
     }
-    if (!(input.shape == expected)) {
-      problem("input '" + input.name + "' of " + method + ": site '" + site.name + "' has " + shape_text(expected) +
-              ", the method expects " + shape_text(input.shape));
+    if (!(tensor.shape == expected)) {
+      problem("'" + tensor.name + "' of " + method + ": site '" + site.name + "' has " + shape_text(expected) +
+              ", the method expects " + shape_text(tensor.shape));
+    }
+    if (tensor.dtype != DType::kFloat32) {
+      problem("'" + tensor.name + "' of " + method + ": expected float32, found " + dtype_name(tensor.dtype));
     }
   }
 
@@ -80,33 +114,51 @@ class StageChecker {
   ProblemList& problems_;
 };
 
-void check_block(const BlockSpec& block, bool train, const std::string& where, StageChecker checker,
-                 ProblemList* problems) {
-  for (const char* role : {train ? "forward" : "prefill", train ? "backward" : "decode"}) {
-    const auto method = block.methods.find(role);
-    if (method == block.methods.end()) {
-      problems->add(where + ".methods." + role + ": missing");
-    } else {
-      checker.check(method->second, block.weights, block.sites);
+/// A block binds the adapter sites of its own layer, each once.
+void check_block_sites(const Manifest& manifest, const BlockSpec& block, const std::string& where,
+                       ProblemList* problems) {
+  std::set<std::string> bound;
+  for (const auto& [name, site] : block.sites) {
+    const int64_t index = manifest.site_index(site);
+    if (!bound.insert(site).second) problems->add(where + ".sites: '" + site + "' is bound twice");
+    if (index < 0) {
+      problems->add(where + ".sites: '" + site + "' is not an adapter site");
+    } else if (manifest.adapter.sites[static_cast<size_t>(index)].layer != block.layer) {
+      problems->add(where + ".sites: '" + site + "' belongs to another layer");
+    }
+  }
+  for (const AdapterSiteLayout& site : manifest.adapter.sites) {
+    if (site.layer == block.layer && bound.count(site.name) == 0) {
+      problems->add(where + ".sites: adapter site '" + site.name + "' is not bound");
     }
   }
 }
 
-void check_embed(const ProgramSpec& program, const StageSet& set, const std::string& where, ProblemList* problems) {
-  const MethodSpec* embed = program.find_method(set.embed.method);
-  if (set.kind != "infer" || embed == nullptr || embed->t_min == 1) return;
-  problems->addf("%s.embed: '%s' must take a single row, its t_min is %lld", where.c_str(), embed->name.c_str(),
-                 static_cast<long long>(embed->t_min));
+void check_block(const BlockSpec& block, bool train, const std::string& where, StageChecker checker,
+                 ProblemList* problems) {
+  const std::string roles[] = {train ? "forward" : "prefill", train ? "backward" : "decode"};
+  for (const auto& [role, method] : block.methods) {
+    if (role != roles[0] && role != roles[1]) problems->add(where + ".methods." + role + ": is not a known role");
+  }
+  for (const std::string& role : roles) {
+    const auto method = block.methods.find(role);
+    if (method == block.methods.end()) {
+      problems->add(where + ".methods." + role + ": missing");
+    } else {
+      checker.check(role, method->second, block.weights, block.sites);
+    }
+  }
 }
 
 void check_stage_set(const Manifest& manifest, const StageSet& set, ProblemList* problems) {
   const std::string where = "stages(" + set.backend + ", " + set.kind + ")";
   const ProgramSpec* program = manifest.find_program(set.backend, set.kind);
   if (program == nullptr) return problems->add(where + ": there is no such program");
+  if (set.kind != "train" && set.kind != "infer") return;  // a newer toolchain's; this runtime never calls it
   const std::map<std::string, std::string> none;
-  StageChecker(manifest, *program, where + ".embed", problems).check(set.embed.method, set.embed.weights, none);
-  StageChecker(manifest, *program, where + ".head", problems).check(set.head.method, set.head.weights, none);
-  check_embed(*program, set, where, problems);
+  StageChecker(manifest, *program, where + ".embed", problems)
+      .check("embed", set.embed.method, set.embed.weights, none);
+  StageChecker(manifest, *program, where + ".head", problems).check("head", set.head.method, set.head.weights, none);
   if (static_cast<int64_t>(set.blocks.size()) != manifest.model.num_layers) {
     problems->addf("%s.blocks: expected %lld layers, found %zu", where.c_str(),
                    static_cast<long long>(manifest.model.num_layers), set.blocks.size());
@@ -114,6 +166,7 @@ void check_stage_set(const Manifest& manifest, const StageSet& set, ProblemList*
   for (size_t i = 0; i < set.blocks.size(); ++i) {
     const std::string at = where + ".blocks[" + std::to_string(i) + "]";
     if (set.blocks[i].layer != static_cast<int64_t>(i)) problems->add(at + ": layers must be listed in order");
+    check_block_sites(manifest, set.blocks[i], at, problems);
     check_block(set.blocks[i], set.kind == "train", at, StageChecker(manifest, *program, at, problems), problems);
   }
 }
@@ -124,6 +177,14 @@ AdapterInputName split_adapter_input(const std::string& name) {
   const size_t dot = name.rfind('.');
   if (dot == std::string::npos) return {"", name};
   return {name.substr(0, dot), name.substr(dot + 1)};
+}
+
+bool is_gradient_name(std::string_view name) {
+  return name.size() > kGradient.size() && name.substr(name.size() - kGradient.size()) == kGradient;
+}
+
+std::string gradient_input(std::string_view name) {
+  return std::string(name.substr(0, name.size() - kGradient.size()));
 }
 
 void check_references(const Manifest& manifest, ProblemList* problems) {

@@ -1,4 +1,5 @@
 #include <cstdlib>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -48,29 +49,46 @@ class Parser {
  private:
   void problem(const JsonNode& node, const std::string& what) { problems_.add(node.path() + ": " + what); }
 
+  /// A dimension of the programs, which count in int32.
+  static int64_t require_size(const JsonNode& node, const char* key, int64_t minimum = 1) {
+    return node.require_int(key, minimum, std::numeric_limits<int32_t>::max());
+  }
+
+  /// Programs read as many bytes of a weight as its shape has, so the base must hold just as many.
+  void check_nbytes(const JsonNode& node, const BaseTensorSpec& tensor) {
+    uint64_t expected = dtype_size(tensor.dtype);
+    bool fits = true;
+    for (const int64_t size : tensor.shape) {
+      fits = fits && size >= 0 && !__builtin_mul_overflow(expected, static_cast<uint64_t>(size), &expected);
+    }
+    if (fits && expected == static_cast<uint64_t>(tensor.nbytes)) return;
+    problem(node, "nbytes is " + std::to_string(tensor.nbytes) + ", its shape and dtype need " +
+                      (fits ? std::to_string(expected) : std::string("more than there can be")));
+  }
+
   void parse_model(const JsonNode& node) {
     ModelFacts& model = manifest_.model;
     model.family = node.require_string("family");
     model.name = node.require_string("name");
-    model.hidden_size = node.require_int("hidden_size", 1);
-    model.num_layers = node.require_int("num_layers", 1);
-    model.num_heads = node.require_int("num_heads", 1);
-    model.num_kv_heads = node.require_int("num_kv_heads", 1);
-    model.head_dim = node.require_int("head_dim", 1);
-    model.vocab_size = node.require_int("vocab_size", 1);
+    model.hidden_size = require_size(node, "hidden_size");
+    model.num_layers = require_size(node, "num_layers");
+    model.num_heads = require_size(node, "num_heads");
+    model.num_kv_heads = require_size(node, "num_kv_heads");
+    model.head_dim = require_size(node, "head_dim");
+    model.vocab_size = require_size(node, "vocab_size");
     model.bos_token_id = node.optional_int("bos_token_id", -1);
     model.eos_token_ids = node.require_ints("eos_token_ids");
   }
 
   void parse_limits(const JsonNode& node) {
     Limits& limits = manifest_.limits;
-    limits.max_seq_len = node.require_int("max_seq_len", 1);
-    limits.train_t_min = node.require_int("train_t_min", 1);
-    limits.train_t_max = node.require_int("train_t_max", limits.train_t_min);
-    limits.prefill_t_min = node.require_int("prefill_t_min", 1);
-    limits.prefill_t_max = node.require_int("prefill_t_max", limits.prefill_t_min);
-    limits.max_rank = node.require_int("max_rank", 1);
-    limits.max_segments = node.require_int("max_segments", 1);
+    limits.max_seq_len = require_size(node, "max_seq_len");
+    limits.train_t_min = require_size(node, "train_t_min");
+    limits.train_t_max = require_size(node, "train_t_max", limits.train_t_min);
+    limits.prefill_t_min = require_size(node, "prefill_t_min");
+    limits.prefill_t_max = require_size(node, "prefill_t_max", limits.prefill_t_min);
+    limits.max_rank = require_size(node, "max_rank");
+    limits.max_segments = require_size(node, "max_segments");
   }
 
   void parse_files(const JsonNode& root) {
@@ -96,6 +114,7 @@ class Parser {
       tensor.dtype = dtype_of(entry);
       tensor.shape = entry.require_ints("shape");
       tensor.nbytes = entry.require_int("nbytes", 0);
+      check_nbytes(entry, tensor);
       if (!names.insert(tensor.name).second) problem(entry, "tensor '" + tensor.name + "' is listed twice");
       manifest_.base_tensors.push_back(std::move(tensor));
     }
@@ -108,12 +127,16 @@ class Parser {
   void parse_adapter(const JsonNode& node) {
     AdapterLayout& layout = manifest_.adapter;
     layout.base_model_name = manifest_.model.name;
-    layout.max_rank = node.require_int("max_rank", 1);
+    layout.max_rank = require_size(node, "max_rank");
+    if (layout.max_rank != manifest_.limits.max_rank) {
+      problem(node, "max_rank is " + std::to_string(layout.max_rank) + ", limits.max_rank is " +
+                        std::to_string(manifest_.limits.max_rank));
+    }
     layout.target_modules = node.require_strings("target_modules");
     for (const JsonNode& entry : node.require_array("sites")) {
       layout.sites.push_back(
           {entry.require_string("name"), entry.require_int("layer", 0, manifest_.model.num_layers - 1),
-           entry.require_string("module"), entry.require_int("in_features", 1), entry.require_int("out_features", 1)});
+           entry.require_string("module"), require_size(entry, "in_features"), require_size(entry, "out_features")});
     }
   }
 

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <set>
 
+#include "bundle/checked_size.h"
 #include "bundle/manifest_test_support.h"
 
 namespace pocketlora {
@@ -118,6 +120,7 @@ TEST(Manifest, ReferencesMustExist) {
 TEST(Manifest, WeightsMustFitTheirInputs) {
   json document = valid_manifest();
   document["base"]["tensors"][0]["shape"] = {1, 2, 1088};
+  document["base"]["tensors"][0]["nbytes"] = 2176;
   expect_problem(parse(document), "expects uint8 [1, 1, 1088], the base has uint8 [1, 2, 1088]");
 }
 
@@ -130,7 +133,110 @@ TEST(Manifest, SitesMustFitTheirInputs) {
 TEST(Manifest, DecodeEmbedsASingleRow) {
   json document = valid_manifest();
   document["programs"][1]["methods"][0]["t_min"] = 2;
-  expect_problem(parse(document), "'embed' must take a single row, its t_min is 2");
+  expect_problem(parse(document), "embed takes 2 to 8 rows, its stage must take 1 to 8");
+}
+
+TEST(Manifest, SizesAreBoundedSoThatTheyCannotWrap) {
+  for (const char* path : {"/model/hidden_size", "/model/num_layers", "/model/num_kv_heads", "/model/head_dim",
+                           "/model/vocab_size", "/limits/max_seq_len", "/limits/train_t_max", "/limits/prefill_t_max",
+                           "/limits/max_rank", "/limits/max_segments", "/adapter/max_rank"}) {
+    json document = valid_manifest();
+    document[json::json_pointer(path)] = int64_t{1} << 62;
+    const Status status = parse(document);
+    EXPECT_EQ(status.code(), PL_BUNDLE_CORRUPT) << path;
+    expect_problem(status, "4611686018427387904");
+  }
+}
+
+TEST(Manifest, BufferSizesAreChecked) {
+  EXPECT_EQ(bytes_of({3, 5, 4}).value(), 60U);
+  EXPECT_EQ(bytes_of({3, 0, 4}).value(), 0U);
+  const int64_t large = std::numeric_limits<int32_t>::max();
+  EXPECT_EQ(bytes_of({large, large, 16}).status().code(), PL_OUT_OF_MEMORY);
+  EXPECT_EQ(bytes_of({int64_t{1} << 62, 256, 4}).status().code(), PL_OUT_OF_MEMORY);
+  EXPECT_EQ(bytes_of({-1, 4}).status().code(), PL_OUT_OF_MEMORY);
+}
+
+TEST(Manifest, LimitsMustFitTheMethods) {
+  for (const char* limit : {"train_t_max", "prefill_t_max"}) {
+    json document = valid_manifest();
+    document["limits"][limit] = 9;
+    expect_problem(parse(document), "block_" + std::string(limit[0] == 't' ? "backward" : "prefill") +
+                                        " takes 1 to 8 rows, its stage must take 2 to 9");
+  }
+  for (const int program : {0, 1}) {
+    for (const int method : {0, 1, 2, 3}) {
+      json document = valid_manifest();
+      json& spec = document["programs"][program]["methods"][method];
+      spec["t_min"] = spec["t_max"] = spec["t_max"].get<int>() + 1;
+      expect_problem(parse(document), spec["name"].get<std::string>() + " takes");
+    }
+  }
+  json document = valid_manifest();
+  document["limits"]["max_rank"] = 8;
+  expect_problem(parse(document), "max_rank is 4, limits.max_rank is 8");
+}
+
+TEST(Manifest, ATensorHasTheBytesOfItsShape) {
+  for (const int64_t size : {int64_t{1}, int64_t{1} << 62, int64_t{-1}}) {
+    json document = valid_manifest();
+    json extra = document["base"]["tensors"][0];
+    extra["name"] = "extra";
+    extra["dtype"] = "float32";
+    extra["shape"] = {4, size};
+    extra["nbytes"] = 0;
+    document["base"]["tensors"].push_back(extra);
+    expect_problem(parse(document), "base.tensors[1]: nbytes is 0, its shape and dtype need");
+  }
+}
+
+TEST(Manifest, UnknownRolesAreRefused) {
+  json document = valid_manifest();
+  document["stages"][0]["blocks"][0]["methods"]["sideways"] = "block_forward";
+  expect_problem(parse(document), "methods.sideways: is not a known role");
+}
+
+TEST(Manifest, TheRuntimesTensorsMustBeThoseOfTheirRole) {
+  // Each runtime input and each output in turn: another name, another type, another shape, missing, or one too many.
+  const json valid = valid_manifest();
+  for (size_t program = 0; program < 2; ++program) {
+    for (size_t method = 0; method < 4; ++method) {
+      for (const char* side : {"inputs", "outputs"}) {
+        const json& tensors = valid["programs"][program]["methods"][method][side];
+        for (size_t i = 0; i < tensors.size(); ++i) {
+          if (tensors[i].value("source", "") == "weight") continue;
+          const auto refused = [&](const char* what, const auto& damage) {
+            json document = valid;
+            damage(document["programs"][program]["methods"][method][side]);
+            EXPECT_EQ(parse(document).code(), PL_BUNDLE_CORRUPT) << what << " " << tensors[i].dump();
+          };
+          refused("renamed", [i](json& all) { all[i]["name"] = "misnamed"; });
+          refused("retyped", [i](json& all) { all[i]["dtype"] = "uint8"; });
+          refused("reshaped", [i](json& all) { all[i]["shape"] = json::array({4096}); });
+          refused("missing", [i](json& all) { all.erase(i); });
+          refused("extra", [i](json& all) {
+            all.push_back(all[i]);
+            all.back()["name"] = "extra";
+          });
+        }
+      }
+    }
+  }
+}
+
+TEST(Manifest, ABlockBindsTheSitesOfItsLayer) {
+  json document = valid_manifest();
+  json& sites = document["stages"][0]["blocks"][0]["sites"];
+  sites["self_attn.k_proj"] = sites["self_attn.q_proj"];
+  expect_problem(parse(document), "is bound twice");
+  document = valid_manifest();
+  document["adapter"]["sites"].push_back(document["adapter"]["sites"][0]);
+  document["adapter"]["sites"][1]["name"] = "model.layers.0.self_attn.v_proj";
+  expect_problem(parse(document), "adapter site 'model.layers.0.self_attn.v_proj' is not bound");
+  document = valid_manifest();
+  document["model"]["num_layers"] = 2;
+  document["adapter"]["sites"][0]["layer"] = 1;
+  expect_problem(parse(document), "'model.layers.0.self_attn.q_proj' belongs to another layer");
 }
 
 TEST(Manifest, EveryLayerMustBeThere) {

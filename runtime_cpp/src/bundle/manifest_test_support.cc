@@ -13,32 +13,76 @@ json weight() {
   return {{"name", "self_attn.q_proj.weight"}, {"source", "weight"}, {"dtype", "uint8"}, {"shape", {1, 1, 1088}}};
 }
 
-json block_method(const char* name) {
-  return {{"name", name},
-          {"t_min", 2},
-          {"t_max", 8},
-          {"arena_bytes", 64},
-          {"inputs",
-           {tensor("hidden", "runtime", {"N", 16}), weight(), tensor("self_attn.q_proj.lora_A", "adapter", {"R", 16}),
-            tensor("self_attn.q_proj.lora_B", "adapter", {16, "R"}),
-            tensor("self_attn.q_proj.lora_scale", "adapter", json::array({"R"}))}},
-          {"outputs", {{{"name", "hidden"}, {"dtype", "float32"}, {"shape", {"N", 16}}}}}};
+json output(const char* name, json shape) {
+  return {{"name", name}, {"dtype", "float32"}, {"shape", std::move(shape)}};
 }
 
-json end_method(const char* name) {
+json int64_input(const char* name, const char* dim) {
+  return {{"name", name}, {"source", "runtime"}, {"dtype", "int64"}, {"shape", json::array({dim})}};
+}
+
+json method(const char* name, int t_max, json inputs, json outputs) {
   return {{"name", name},
           {"t_min", 1},
-          {"t_max", 8},
-          {"arena_bytes", 0},
-          {"inputs", json::array()},
-          {"outputs", json::array()}};
+          {"t_max", t_max},
+          {"arena_bytes", 64},
+          {"inputs", std::move(inputs)},
+          {"outputs", std::move(outputs)}};
 }
 
-json program(const char* kind, const char* first, const char* second) {
+json block_method(const char* name, int t_max, const json& own_inputs, json outputs) {
+  json inputs = {tensor("hidden", "runtime", {"N", 16}),
+                 weight(),
+                 tensor("self_attn.q_proj.lora_A", "adapter", {"R", 16}),
+                 tensor("self_attn.q_proj.lora_B", "adapter", {16, "R"}),
+                 tensor("self_attn.q_proj.lora_scale", "adapter", json::array({"R"})),
+                 tensor("rope", "runtime", {"N", 8})};
+  inputs.insert(inputs.end(), own_inputs.begin(), own_inputs.end());
+  return method(name, t_max, std::move(inputs), std::move(outputs));
+}
+
+json train_method(const char* name, bool backward) {
+  json inputs = {int64_input("segments", "S1"), tensor("dropout", "runtime", json::array({1})),
+                 int64_input("seed", "N")};
+  inputs[2]["shape"] = json::array({1});
+  if (!backward) return block_method(name, 8, inputs, json::array({output("hidden", {"N", 16})}));
+  inputs.push_back(tensor("grad_hidden", "runtime", {"N", 16}));
+  return block_method(name, 8, inputs,
+                      {output("grad_hidden", {"N", 16}), output("self_attn.q_proj.lora_A.grad", {"R", 16}),
+                       output("self_attn.q_proj.lora_B.grad", {16, "R"})});
+}
+
+json infer_method(const char* name, int t_max) {
+  json past = int64_input("past", "N");
+  past["shape"] = json::array({1});
+  return block_method(name, t_max,
+                      {past, tensor("k_cache", "runtime", {"C", 8}), tensor("v_cache", "runtime", {"C", 8})},
+                      {output("hidden", {"N", 16}), output("k", {"N", 8}), output("v", {"N", 8})});
+}
+
+json embed_method() {
+  return method("embed", 8, {int64_input("tokens", "N"), int64_input("positions", "N")},
+                {output("hidden", {"N", 16}), output("rope", {"N", 8})});
+}
+
+json train_head() {
+  return method(
+      "head", 8,
+      {tensor("hidden", "runtime", {"N", 16}), int64_input("labels", "N"),
+       tensor("weights", "runtime", json::array({"N"}))},
+      {output("logprobs", json::array({"N"})), output("loss", json::array({1})), output("grad_hidden", {"N", 16})});
+}
+
+json infer_head() {
+  return method("head", 1, json::array({tensor("hidden", "runtime", {1, 16})}),
+                json::array({output("logits", {1, 32})}));
+}
+
+json program(const char* kind, json methods) {
   return {{"backend", "cpu"},
           {"kind", kind},
           {"file", std::string("programs/cpu/") + kind + ".pte"},
-          {"methods", {end_method("embed"), block_method(first), block_method(second), end_method("head")}}};
+          {"methods", std::move(methods)}};
 }
 
 json stages(const char* kind, json methods) {
@@ -78,8 +122,10 @@ json valid_manifest() {
                       {"table_bytes", 512},
                       {"table_sha256", std::string(64, 'b')},
                       {"tensors", json::array({base})}};
-  manifest["programs"] = {program("train", "block_forward", "block_backward"),
-                          program("infer", "block_prefill", "block_decode")};
+  manifest["programs"] = {program("train", {embed_method(), train_method("block_forward", false),
+                                            train_method("block_backward", true), train_head()}),
+                          program("infer", {embed_method(), infer_method("block_prefill", 8),
+                                            infer_method("block_decode", 1), infer_head()})};
   manifest["stages"] = {stages("train", {{"forward", "block_forward"}, {"backward", "block_backward"}}),
                         stages("infer", {{"prefill", "block_prefill"}, {"decode", "block_decode"}})};
   manifest["files"] = {file("base.ptd", 2048), file("programs/cpu/train.pte", 10), file("programs/cpu/infer.pte", 10)};

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -127,13 +129,54 @@ TEST_F(DamagedBundleTest, ANewerSchemaIsRefused) {
 
 TEST_F(DamagedBundleTest, MethodsMustAgreeWithTheManifest) {
   nlohmann::json manifest = nlohmann::json::parse(info_.manifest_json);
-  auto& methods = manifest["programs"][0]["methods"];
-  methods[0]["outputs"][0]["dtype"] = "int64";
-  methods[1]["outputs"][0]["shape"] = {"N", 7};
+  // The manifest agrees with itself, but not with the programs: the same bytes, called something else.
+  const int64_t bytes = 4 * manifest["model"]["hidden_size"].get<int64_t>();
+  const auto rename = [bytes](nlohmann::json& tensor, const std::string& name) {
+    if (tensor["name"] != name) return;
+    tensor["dtype"] = "uint8";
+    tensor["shape"] = nlohmann::json::array({bytes});
+  };
+  for (auto& tensor : manifest["base"]["tensors"]) rename(tensor, "model.norm.weight");
+  for (auto& program : manifest["programs"]) {
+    for (auto& method : program["methods"]) {
+      for (auto& input : method["inputs"]) rename(input, "norm.weight");
+    }
+  }
   write_manifest(manifest);
   EXPECT_EQ(open(), PL_BUNDLE_MISMATCH);
-  EXPECT_NE(message_.find("expected int64"), std::string::npos) << message_;
-  EXPECT_NE(message_.find("expected shape [N, 7]"), std::string::npos) << message_;
+  EXPECT_NE(message_.find("expected uint8"), std::string::npos) << message_;
+  EXPECT_NE(message_.find("expected shape [" + std::to_string(bytes) + "]"), std::string::npos) << message_;
+}
+
+TEST_F(DamagedBundleTest, HugeLimitsAreRefused) {
+  const nlohmann::json valid = nlohmann::json::parse(info_.manifest_json);
+  for (const auto& [name, value] : valid["limits"].items()) {
+    for (const int64_t huge : {int64_t{1} << 62, int64_t{1} << 31}) {
+      nlohmann::json manifest = valid;
+      manifest["limits"][name] = huge;
+      write_manifest(manifest);
+      EXPECT_EQ(open(), PL_BUNDLE_CORRUPT) << name;
+      EXPECT_NE(message_.find("limits." + name), std::string::npos) << message_;
+    }
+  }
+}
+
+TEST_F(DamagedBundleTest, AMisnamedTensorIsFoundWhenOpening) {
+  const nlohmann::json valid = nlohmann::json::parse(info_.manifest_json);
+  for (const char* side : {"inputs", "outputs"}) {
+    nlohmann::json manifest = valid;
+    manifest["programs"][0]["methods"][2][side].back()["name"] = "misnamed";
+    write_manifest(manifest);
+    EXPECT_EQ(open(), PL_BUNDLE_CORRUPT);
+    EXPECT_NE(message_.find("misnamed"), std::string::npos) << message_;
+  }
+}
+
+TEST_F(DamagedBundleTest, AFileThatCannotBeReadIsNotCalledDamaged) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  fs::permissions(copy_ / "config.json", fs::perms::none);
+  EXPECT_EQ(open(), PL_IO_READ);
+  EXPECT_NE(message_.find("config.json"), std::string::npos) << message_;
 }
 
 TEST_F(DamagedBundleTest, TensorsOfTheBaseMustAgreeWithTheManifest) {

@@ -9,17 +9,12 @@ using pocketlora::Status;
 
 namespace {
 
-Status copy_logits(Session* session, float* logits) {
-  if (logits == nullptr) return Status();
-  PL_ASSIGN_OR_RETURN(const Span<const float> values, session->logits());
-  std::memcpy(logits, values.data(), values.size() * sizeof(float));
-  return Status();
-}
-
 Status extend(Session* session, Span<const int64_t> tokens, float* logits) {
   if (tokens.empty()) return pocketlora::error(PL_INVALID_ARGUMENT, "there are no tokens to append");
-  PL_RETURN_IF_ERROR(session->prefill(tokens));
-  return copy_logits(session, logits);
+  if (logits == nullptr) return session->prefill(tokens);
+  PL_ASSIGN_OR_RETURN(const Span<const float> values, session->extend(tokens));
+  std::memcpy(logits, values.data(), values.size() * sizeof(float));
+  return Status();
 }
 
 pocketlora::Result<pocketlora::GenerateOptions> read_options(const Session& session, const pl_generate_options* given) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace pocketlora {
@@ -49,6 +50,9 @@ void MemoryCharge::swap(MemoryCharge& other) {
 
 Result<ReservedBuffer> ReservedBuffer::reserve(size_t bytes, MemoryAccount* account, MemoryPart part) {
   const size_t page = page_size();
+  if (bytes > std::numeric_limits<size_t>::max() - page) {
+    return error(PL_OUT_OF_MEMORY, "cannot reserve %zu bytes of memory", bytes);
+  }
   const size_t size = (std::max<size_t>(bytes, 1) + page - 1) / page * page;
   void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) return error(PL_OUT_OF_MEMORY, "cannot reserve %zu bytes of memory", size);

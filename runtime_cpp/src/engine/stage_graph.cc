@@ -6,13 +6,6 @@
 namespace pocketlora {
 namespace {
 
-constexpr std::string_view kGradient = ".grad";
-
-bool is_gradient(const std::string& name) {
-  return name.size() > kGradient.size() &&
-         name.compare(name.size() - kGradient.size(), kGradient.size(), kGradient) == 0;
-}
-
 template <typename T>
 const T* find_tensor(const std::vector<T>& tensors, const std::string& name) {
   const auto it =
@@ -67,7 +60,12 @@ Result<StageGraph::Call> StageGraph::make_call(const std::string& method,
     Slot slot;
     if (input.source == InputSource::kWeight) {
       slot.source = Source::kWeight;
-      slot.weight = bundle_.base().find(weights.at(input.name));
+      const auto weight = weights.find(input.name);
+      if (weight != weights.end()) slot.weight = bundle_.base().find(weight->second);
+      if (slot.weight == nullptr) {
+        return error(PL_BUNDLE_MISMATCH, "method %s: input '%s' is bound to no weight", method.c_str(),
+                     input.name.c_str());
+      }
     } else if (input.source == InputSource::kAdapter) {
       PL_ASSIGN_OR_RETURN(slot, site_slot(input.name, sites));
     }
@@ -75,8 +73,8 @@ Result<StageGraph::Call> StageGraph::make_call(const std::string& method,
   }
   for (const TensorSpec& output : call.spec->outputs) {
     Slot slot;
-    if (is_gradient(output.name)) {
-      PL_ASSIGN_OR_RETURN(slot, site_slot(output.name.substr(0, output.name.size() - kGradient.size()), sites));
+    if (is_gradient_name(output.name)) {
+      PL_ASSIGN_OR_RETURN(slot, site_slot(gradient_input(output.name), sites));
     }
     call.outputs.push_back(slot);
   }
@@ -129,7 +127,12 @@ Status StageGraph::run_embed(const Extents& extents, const std::vector<InputTens
 
 Status StageGraph::run_block(int64_t layer, const std::string& role, const Extents& extents, const SiteBindings& sites,
                              const std::vector<InputTensor>& inputs, const std::vector<OutputTensor>& outputs) {
-  return run(blocks_[static_cast<size_t>(layer)].at(role), extents, sites, inputs, outputs);
+  const auto& calls = blocks_[static_cast<size_t>(layer)];
+  const auto call = calls.find(role);
+  if (call == calls.end()) {
+    return error(PL_BUNDLE_MISMATCH, "layer %lld has no method for '%s'", static_cast<long long>(layer), role.c_str());
+  }
+  return run(call->second, extents, sites, inputs, outputs);
 }
 
 Status StageGraph::run_head(const Extents& extents, const std::vector<InputTensor>& inputs,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "bundle/checked_size.h"
 #include "common/result.h"
 #include "engine/memory_account.h"
 
@@ -12,7 +13,7 @@ namespace pocketlora {
 class KvCache {
  public:
   static Result<KvCache> create(int64_t layers, int64_t capacity, int64_t row, MemoryAccount* account) {
-    const auto bytes = static_cast<size_t>(2 * layers * capacity * row) * sizeof(float);
+    PL_ASSIGN_OR_RETURN(const size_t bytes, bytes_of({2, layers, capacity, row, sizeof(float)}));
     PL_ASSIGN_OR_RETURN(ReservedBuffer buffer, ReservedBuffer::reserve(bytes, account, MemoryPart::kKvCache));
     return KvCache(std::move(buffer), capacity, row);
   }

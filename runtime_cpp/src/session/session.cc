@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "bundle/checked_size.h"
 #include "engine/forward_walk.h"
 
 namespace pocketlora {
@@ -27,15 +28,15 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Engine> engine,
 
 Status Session::allocate_scratch() {
   const Manifest& manifest = engine_->manifest();
-  const auto rows = static_cast<size_t>(manifest.limits.prefill_t_max);
-  const size_t row = static_cast<size_t>(manifest.model.hidden_size) * sizeof(float);
-  const size_t rope_row = static_cast<size_t>(manifest.model.head_dim) * sizeof(float);
+  const int64_t rows = manifest.limits.prefill_t_max;
+  PL_ASSIGN_OR_RETURN(const size_t hidden_bytes, bytes_of({rows, manifest.model.hidden_size, sizeof(float)}));
+  PL_ASSIGN_OR_RETURN(const size_t rope_bytes, bytes_of({rows, manifest.model.head_dim, sizeof(float)}));
+  PL_ASSIGN_OR_RETURN(const size_t logits_bytes, bytes_of({manifest.model.vocab_size, sizeof(float)}));
   MemoryAccount* account = &engine_->account();
   for (ReservedBuffer& hidden : hidden_) {
-    PL_ASSIGN_OR_RETURN(hidden, ReservedBuffer::reserve(rows * row, account, MemoryPart::kScratch));
+    PL_ASSIGN_OR_RETURN(hidden, ReservedBuffer::reserve(hidden_bytes, account, MemoryPart::kScratch));
   }
-  PL_ASSIGN_OR_RETURN(rope_, ReservedBuffer::reserve(rows * rope_row, account, MemoryPart::kScratch));
-  const size_t logits_bytes = static_cast<size_t>(manifest.model.vocab_size) * sizeof(float);
+  PL_ASSIGN_OR_RETURN(rope_, ReservedBuffer::reserve(rope_bytes, account, MemoryPart::kScratch));
   PL_ASSIGN_OR_RETURN(logits_, ReservedBuffer::reserve(logits_bytes, account, MemoryPart::kScratch));
   return Status();
 }
@@ -83,12 +84,24 @@ Status Session::prefill(Span<const int64_t> tokens) {
   const size_t before = tokens_.size();
   PL_RETURN_IF_ERROR(append(tokens));
   Status status = compute_pending();
-  if (!status.ok()) {
-    tokens_.resize(before);
-    computed_ = std::min(computed_, length());
-    last_hidden_ = nullptr;
-  }
+  if (!status.ok()) truncate(before);
   return status;
+}
+
+Result<Span<const float>> Session::extend(Span<const int64_t> tokens) {
+  const size_t before = tokens_.size();
+  PL_RETURN_IF_ERROR(prefill(tokens));
+  Result<Span<const float>> values = logits();
+  if (!values.ok()) truncate(before);
+  return values;
+}
+
+/// Takes back the last tokens. The rows that stay were computed from themselves only.
+void Session::truncate(size_t length) {
+  tokens_.resize(length);
+  computed_ = std::min(computed_, this->length());
+  last_hidden_ = nullptr;
+  logits_valid_ = false;
 }
 
 int64_t Session::next_chunk() const {

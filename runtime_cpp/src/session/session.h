@@ -31,6 +31,8 @@ class Session {
   Status append(Span<const int64_t> tokens);
   /// Computes what is pending. @param tokens to be appended first; on failure they are taken back.
   Status prefill(Span<const int64_t> tokens);
+  /// prefill(), then logits(). On failure of either the tokens are taken back.
+  Result<Span<const float>> extend(Span<const int64_t> tokens);
   /// Logits [vocab_size] of the last token, computing what is pending; valid until the session changes.
   /// @return INVALID_STATE for an empty session.
   Result<Span<const float>> logits();
@@ -40,6 +42,7 @@ class Session {
       : engine_(std::move(engine)), cache_(std::move(cache)) {}
   Status allocate_scratch();
   Status check_tokens(Span<const int64_t> tokens) const;
+  void truncate(size_t length);
   int64_t next_chunk() const;
   Status compute_pending();
   Status compute_chunk(int64_t rows);

@@ -1,0 +1,133 @@
+#include "bundle/stage_contract.h"
+
+#include <algorithm>
+
+namespace pocketlora {
+namespace {
+
+constexpr Dim kRows{Dim::Kind::kRows, 0};
+constexpr Dim kSegments{Dim::Kind::kSegments, 0};
+constexpr Dim kCache{Dim::Kind::kCache, 0};
+
+Dim fixed(int64_t size) { return {Dim::Kind::kFixed, size}; }
+
+void train_block(bool backward, const TensorSpec& hidden, const TensorSpec& rope, StageContract* contract) {
+  const TensorSpec grad_hidden{"grad_hidden", DType::kFloat32, hidden.shape};
+  contract->inputs = {hidden,
+                      rope,
+                      {"segments", DType::kInt64, {kSegments}},
+                      {"dropout", DType::kFloat32, {fixed(1)}},
+                      {"seed", DType::kInt64, {fixed(1)}}};
+  if (backward) contract->inputs.push_back(grad_hidden);
+  contract->outputs = {backward ? grad_hidden : hidden};
+  contract->gradients = backward;
+}
+
+void infer_block(const ModelFacts& model, const TensorSpec& hidden, const TensorSpec& rope, StageContract* contract) {
+  const Dim row = fixed(model.num_kv_heads * model.head_dim);
+  contract->inputs = {hidden,
+                      rope,
+                      {"past", DType::kInt64, {fixed(1)}},
+                      {"k_cache", DType::kFloat32, {kCache, row}},
+                      {"v_cache", DType::kFloat32, {kCache, row}}};
+  contract->outputs = {hidden, {"k", DType::kFloat32, {kRows, row}}, {"v", DType::kFloat32, {kRows, row}}};
+}
+
+void head(bool train, const ModelFacts& model, const TensorSpec& hidden, StageContract* contract) {
+  contract->inputs = {hidden};
+  if (!train) {
+    contract->outputs = {{"logits", DType::kFloat32, {kRows, fixed(model.vocab_size)}}};
+    return;
+  }
+  contract->inputs.push_back({"labels", DType::kInt64, {kRows}});
+  contract->inputs.push_back({"weights", DType::kFloat32, {kRows}});
+  contract->outputs = {{"logprobs", DType::kFloat32, {kRows}},
+                       {"loss", DType::kFloat32, {fixed(1)}},
+                       {"grad_hidden", DType::kFloat32, hidden.shape}};
+}
+
+bool same_shape(const std::vector<Dim>& found, const std::vector<Dim>& expected, bool single_row) {
+  if (found.size() != expected.size()) return false;
+  for (size_t i = 0; i < found.size(); ++i) {
+    const bool one_for_rows = single_row && expected[i] == kRows && found[i] == fixed(1);
+    if (!one_for_rows && !(found[i] == expected[i])) return false;
+  }
+  return true;
+}
+
+std::string text(const TensorSpec& tensor) {
+  return std::string(dtype_name(tensor.dtype)) + " " + shape_text(tensor.shape);
+}
+
+/// `found` and `expected` must be the same set of tensors.
+void check_tensors(const char* what, const std::vector<TensorSpec>& found, const std::vector<TensorSpec>& expected,
+                   bool single_row, const std::string& where, ProblemList* problems) {
+  for (const TensorSpec& tensor : expected) {
+    const auto named = [&tensor](const TensorSpec& other) { return other.name == tensor.name; };
+    const auto count = std::count_if(found.begin(), found.end(), named);
+    if (count != 1) {
+      problems->addf("%s: expected one %s '%s', found %d", where.c_str(), what, tensor.name.c_str(),
+                     static_cast<int>(count));
+      continue;
+    }
+    const TensorSpec& given = *std::find_if(found.begin(), found.end(), named);
+    if (given.dtype != tensor.dtype || !same_shape(given.shape, tensor.shape, single_row)) {
+      problems->add(where + ": " + what + " '" + tensor.name + "': expected " + text(tensor) + ", found " +
+                    text(given));
+    }
+  }
+  for (const TensorSpec& tensor : found) {
+    const auto named = [&tensor](const TensorSpec& other) { return other.name == tensor.name; };
+    if (std::none_of(expected.begin(), expected.end(), named)) {
+      problems->add(where + ": " + what + " '" + tensor.name + "' is not known");
+    }
+  }
+}
+
+}  // namespace
+
+StageContract stage_contract(const Manifest& manifest, const std::string& kind, const std::string& role) {
+  const ModelFacts& model = manifest.model;
+  const Limits& limits = manifest.limits;
+  const bool train = kind == "train";
+  const TensorSpec hidden{"hidden", DType::kFloat32, {kRows, fixed(model.hidden_size)}};
+  const TensorSpec rope{"rope", DType::kFloat32, {kRows, fixed(model.head_dim)}};
+  StageContract contract;
+  contract.rows_min = train ? limits.train_t_min : limits.prefill_t_min;
+  contract.rows_max = train ? limits.train_t_max : limits.prefill_t_max;
+  if (role == "embed") {
+    contract.inputs = {{"tokens", DType::kInt64, {kRows}}, {"positions", DType::kInt64, {kRows}}};
+    contract.outputs = {hidden, rope};
+    if (!train) contract.rows_min = 1;  // decode embeds with it, too
+  } else if (role == "head") {
+    head(train, model, hidden, &contract);
+  } else if (train) {
+    train_block(role == "backward", hidden, rope, &contract);
+  } else {
+    infer_block(model, hidden, rope, &contract);
+  }
+  contract.single_row = !train && (role == "decode" || role == "head");
+  if (contract.single_row) contract.rows_min = contract.rows_max = 1;
+  return contract;
+}
+
+void check_contract(const MethodSpec& method, const StageContract& contract, const std::string& where,
+                    ProblemList* problems) {
+  std::vector<TensorSpec> inputs, outputs;
+  for (const InputSpec& input : method.inputs) {
+    if (input.source == InputSource::kRuntime) inputs.push_back(input);
+  }
+  for (const TensorSpec& output : method.outputs) {
+    if (!contract.gradients || !is_gradient_name(output.name)) outputs.push_back(output);
+  }
+  const std::string at = where + ": " + method.name;
+  check_tensors("input", inputs, contract.inputs, contract.single_row, at, problems);
+  check_tensors("output", outputs, contract.outputs, contract.single_row, at, problems);
+  if (method.t_min > contract.rows_min || method.t_max < contract.rows_max) {
+    problems->addf("%s takes %lld to %lld rows, its stage must take %lld to %lld", at.c_str(),
+                   static_cast<long long>(method.t_min), static_cast<long long>(method.t_max),
+                   static_cast<long long>(contract.rows_min), static_cast<long long>(contract.rows_max));
+  }
+}
+
+}  // namespace pocketlora

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bundle/manifest.h"
+
+namespace pocketlora {
+
+/// What docs/stages.md promises about one role of a stage: the tensors that the runtime binds, besides weights and
+/// adapters, and how many rows the method must take.
+struct StageContract {
+  std::vector<TensorSpec> inputs, outputs;
+  bool single_row = false;  ///< the dimension N may be a fixed 1
+  bool gradients = false;   ///< two more outputs for each bound site
+  int64_t rows_min = 1, rows_max = 1;
+};
+
+/// @param role "embed", "head", "forward", "backward", "prefill" or "decode". @param kind "train" or "infer".
+StageContract stage_contract(const Manifest& manifest, const std::string& kind, const std::string& role);
+
+/// Compares a method with what its role needs. @param where starts each problem.
+void check_contract(const MethodSpec& method, const StageContract& contract, const std::string& where,
+                    ProblemList* problems);
+
+}  // namespace pocketlora
