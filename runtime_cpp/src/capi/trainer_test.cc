@@ -1,5 +1,6 @@
 #include <cfloat>
 #include <cmath>
+#include <fstream>
 #include <limits>
 
 #include "capi/bundle_test_support.h"
@@ -154,6 +155,37 @@ TEST_F(TrainerTest, ASavedAdapterIsTheSameAdapter) {
   const TestBatch batch({some_tokens(12, 13)});
   EXPECT_EQ(evaluate(loaded.get(), batch.view()).sum_nll, evaluate(adapter.get(), batch.view()).sum_nll);
   EXPECT_NE(evaluate(loaded.get(), batch.view()).sum_nll, evaluate(nullptr, batch.view()).sum_nll);
+}
+
+TEST_F(TrainerTest, AnAdapterOfAnotherEngineOfTheBundleIsAStart) {
+  Error problem;
+  const EngineHandle other = open_engine(dir_, nullptr, &problem);
+  ASSERT_TRUE(other) << problem.message;
+  const AdapterHandle start = train_adapter(17);
+  const pl_trainer_options options = small_trainer(1e-3F);
+  const TrainerHandle trainer = create_trainer(other.get(), &options, start.get(), &problem);
+  EXPECT_TRUE(trainer) << problem.message;
+}
+
+TEST_F(TrainerTest, TheSavedConfigSaysTheDropout) {
+  pl_trainer_options options = small_trainer(1e-3F);
+  options.dropout = 0.1F;
+  const TrainerHandle trainer = new_trainer(options);
+  const std::string dir = ::testing::TempDir() + "/pocketlora_saved_dropout";
+  EXPECT_PL_OK(pl_adapter_save(trained_adapter(trainer.get(), nullptr).get(), dir.c_str()));
+  std::ifstream file(dir + "/adapter_config.json");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_NE(text.find("\"lora_dropout\": 0.1,"), std::string::npos) << text;
+}
+
+TEST_F(TrainerTest, AFailedEvaluationLeavesTheCallersBuffer) {
+  const AdapterHandle adapter = train_adapter(18);
+  const TestBatch batch({some_tokens(12, 19)});
+  const pl_adapter_ref ref = {adapter.get(), 1e38F};  // the hidden state overflows
+  const pl_batch view = batch.view();
+  std::vector<float> logprobs(12, -7.0F);
+  EXPECT_EQ(pl_engine_evaluate(engine_.get(), &ref, 1, &view, logprobs.data(), nullptr), PL_BACKEND_EXECUTION);
+  EXPECT_EQ(logprobs, std::vector<float>(12, -7.0F));
 }
 
 TEST_F(TrainerTest, ASnapshotDoesNotFollowTheTrainer) {

@@ -24,13 +24,24 @@ void check_segments(const BatchView& batch, int64_t max_segments, ProblemList* p
   }
 }
 
-void check_ids(const char* what, Span<const int64_t> ids, int64_t vocabulary, bool may_be_ignored,
-               ProblemList* problems) {
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if ((ids[i] >= 0 && ids[i] < vocabulary) || (may_be_ignored && ids[i] == kIgnoredLabel)) continue;
-    return problems->addf("%s[%zu]: expected an id from 0 to %lld%s, found %lld", what, i,
-                          static_cast<long long>(vocabulary - 1), may_be_ignored ? " or -100" : "",
-                          static_cast<long long>(ids[i]));
+void check_tokens(Span<const int64_t> tokens, int64_t vocabulary, ProblemList* problems) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] >= 0 && tokens[i] < vocabulary) continue;
+    return problems->addf("tokens[%zu]: expected an id from 0 to %lld, found %lld", i,
+                          static_cast<long long>(vocabulary - 1), static_cast<long long>(tokens[i]));
+  }
+}
+
+/// Labels are aligned as Hugging Face aligns them; a shifted row would train on the wrong targets without a word.
+void check_labels(const BatchView& batch, ProblemList* problems) {
+  if (batch.labels.size() != batch.tokens.size()) {
+    return problems->addf("labels: expected one for each of %zu tokens, found %zu", batch.tokens.size(),
+                          batch.labels.size());
+  }
+  for (size_t i = 0; i < batch.labels.size(); ++i) {
+    if (batch.labels[i] == kIgnoredLabel || batch.labels[i] == batch.tokens[i]) continue;
+    return problems->addf("labels[%zu]: expected -100 or the token itself, %lld, found %lld", i,
+                          static_cast<long long>(batch.tokens[i]), static_cast<long long>(batch.labels[i]));
   }
 }
 
@@ -68,8 +79,8 @@ Status check_batch(const BatchView& batch, const Manifest& manifest, const std::
                   static_cast<long long>(rows));
   }
   check_segments(batch, limits.max_segments, &problems);
-  check_ids("tokens", batch.tokens, manifest.model.vocab_size, false, &problems);
-  check_ids("labels", batch.labels, manifest.model.vocab_size, true, &problems);
+  check_tokens(batch.tokens, manifest.model.vocab_size, &problems);
+  check_labels(batch, &problems);
   PL_RETURN_IF_ERROR(problems.to_status(PL_INVALID_ARGUMENT, where + ":"));
   if (rows <= limits.train_t_max) return Status();
   return error(PL_SEQUENCE_TOO_LONG, "%s has %lld tokens: the bundle was exported for at most %lld", where.c_str(),

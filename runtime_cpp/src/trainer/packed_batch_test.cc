@@ -52,6 +52,14 @@ TEST(PackedBatch, ListsAllProblems) {
   }
 }
 
+TEST(PackedBatch, ALabelIsItsTokenOrMasked) {
+  const Status status = check({{10, 11, 12}, {-100, 11, 13}, {0, 3}});
+  EXPECT_EQ(status.code(), PL_INVALID_ARGUMENT);
+  EXPECT_NE(status.message().find("labels[2]: expected -100 or the token itself, 12, found 13"), std::string::npos)
+      << status.message();
+  EXPECT_EQ(check({{10, 11, 12}, {11, 12, -100}, {0, 3}}).code(), PL_INVALID_ARGUMENT);  // shifted by the caller
+}
+
 TEST(PackedBatch, RefusesTooManySegmentsAndTooFewTokens) {
   EXPECT_EQ(check({{1, 2, 3}, {1, 2, 3}, {0, 1, 2, 3}}).code(), PL_INVALID_ARGUMENT);
   EXPECT_EQ(check({{1}, {1}, {0, 1}}).code(), PL_INVALID_ARGUMENT);

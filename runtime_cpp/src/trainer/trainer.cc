@@ -1,11 +1,16 @@
 #include "trainer/trainer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <utility>
 
+#include "adapters/adapter_set.h"
+#include "bundle/checked_size.h"
 #include "common/splitmix64.h"
+#include "kernels/optim/optim.h"
 
 namespace pocketlora {
 namespace {
@@ -16,6 +21,13 @@ Status check_options(const TrainerOptions& options) {
   if (options.dropout >= 0.0F && options.dropout < 1.0F) return Status();
   return error(PL_INVALID_ARGUMENT, "dropout: expected at least 0 and less than 1, found %g",
                static_cast<double>(options.dropout));
+}
+
+/// 0.1F as 0.1, not as 0.10000000149011612: what the caller wrote is what adapter_config.json says.
+double shortest_double(float value) {
+  char text[32] = {};
+  std::to_chars(text, text + sizeof(text) - 1, value);
+  return std::strtod(text, nullptr);
 }
 
 std::string batch_name(size_t index) { return "micro-batch " + std::to_string(index); }
@@ -29,8 +41,8 @@ Result<std::unique_ptr<Trainer>> Trainer::create(std::shared_ptr<Engine> engine,
   if (start == nullptr) {
     PL_ASSIGN_OR_RETURN(
         start, Adapter::create(engine->layout(), options.rank, options.alpha, options.target_modules, options.seed));
-  } else if (start->shared_layout() != engine->layout()) {
-    return error(PL_INVALID_ARGUMENT, "the initial adapter belongs to another engine");
+  } else {  // another engine's adapter will do when its bundle has the same base and sites
+    PL_RETURN_IF_ERROR(AdapterSet::combine(engine->layout(), {{start, 1.0F}}).status());
   }
   PL_ASSIGN_OR_RETURN(AdapterTensors tensors, start->clone_tensors());
   PL_ASSIGN_OR_RETURN(AdapterTensors gradients,
@@ -67,11 +79,12 @@ Status Trainer::prepare(const TrainerOptions& options) {
 Status Trainer::allocate_activations() {
   const Manifest& manifest = engine_->manifest();
   MemoryAccount* account = &engine_->account();
-  const auto rows = static_cast<size_t>(manifest.limits.train_t_max);
-  const size_t hidden = rows * static_cast<size_t>(manifest.model.hidden_size) * sizeof(float);
-  const size_t rope = rows * static_cast<size_t>(manifest.model.head_dim) * sizeof(float);
-  const size_t states = static_cast<size_t>(manifest.model.num_layers) + 1;
-  PL_ASSIGN_OR_RETURN(block_inputs_, ReservedBuffer::reserve(states * hidden, account, MemoryPart::kBlockInputs));
+  const int64_t rows = manifest.limits.train_t_max;
+  const int64_t states = manifest.model.num_layers + 1;
+  PL_ASSIGN_OR_RETURN(const size_t hidden, bytes_of({rows, manifest.model.hidden_size, sizeof(float)}));
+  PL_ASSIGN_OR_RETURN(const size_t all_hidden, bytes_of({states, rows, manifest.model.hidden_size, sizeof(float)}));
+  PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, manifest.model.head_dim, sizeof(float)}));
+  PL_ASSIGN_OR_RETURN(block_inputs_, ReservedBuffer::reserve(all_hidden, account, MemoryPart::kBlockInputs));
   PL_ASSIGN_OR_RETURN(grad_hidden_, ReservedBuffer::reserve(hidden, account, MemoryPart::kScratch));
   PL_ASSIGN_OR_RETURN(rope_, ReservedBuffer::reserve(rope, account, MemoryPart::kScratch));
   return Status();
@@ -83,18 +96,18 @@ Status Trainer::allocate_layer_gradients() {
   for (size_t s = 0; s < layout.sites.size(); ++s) {
     sites_of_layer_[static_cast<size_t>(layout.sites[s].layer)].push_back(s);
   }
-  const auto elements = [&](size_t s) {
+  const auto elements = [&](size_t s) {  // of tensors that are allocated, so that it cannot wrap
     const int64_t rank = tensors_.sites()[s].rank;
-    return static_cast<size_t>(rank * (layout.sites[s].in_features + layout.sites[s].out_features));
+    return rank * (layout.sites[s].in_features + layout.sites[s].out_features);
   };
-  size_t largest = 0;
+  int64_t largest = 0;
   for (const auto& sites : sites_of_layer_) {
-    size_t total = 0;
+    int64_t total = 0;
     for (const size_t s : sites) total += elements(s);
     largest = std::max(largest, total);
   }
-  PL_ASSIGN_OR_RETURN(layer_gradients_,
-                      ReservedBuffer::reserve(largest * sizeof(float), &engine_->account(), MemoryPart::kGradients));
+  PL_ASSIGN_OR_RETURN(const size_t bytes, bytes_of({largest, sizeof(float)}));
+  PL_ASSIGN_OR_RETURN(layer_gradients_, ReservedBuffer::reserve(bytes, &engine_->account(), MemoryPart::kGradients));
   layer_sites_.resize(layout.sites.size());
   for (const auto& sites : sites_of_layer_) {
     float* next = layer_gradients_.as<float>();
@@ -178,9 +191,8 @@ void Trainer::accumulate(int64_t layer) {
 }
 
 double Trainer::gradient_norm() const {
-  double sum = 0.0;
-  for (const float value : gradients_.parameters()) sum += static_cast<double>(value) * static_cast<double>(value);
-  return std::sqrt(sum);
+  const Span<const float> values = gradients_.parameters();
+  return std::sqrt(squared_norm(values.data(), static_cast<int64_t>(values.size())));
 }
 
 Result<StepReport> Trainer::forward_backward(const std::vector<BatchView>& micro_batches) {
@@ -244,7 +256,9 @@ Status Trainer::get_gradient(const std::string& name, Span<float> out) const {
 Result<Adapter::Pointer> Trainer::adapter() const {
   PL_ASSIGN_OR_RETURN(AdapterTensors copy, AdapterTensors::allocate(*engine_->layout(), start_->config().site_ranks));
   copy.copy_from(tensors_);
-  return Adapter::from_tensors(engine_->layout(), start_->config(), std::move(copy));
+  AdapterConfig config = start_->config();
+  config.dropout = shortest_double(dropout_);
+  return Adapter::from_tensors(engine_->layout(), std::move(config), std::move(copy));
 }
 
 }  // namespace pocketlora
