@@ -46,14 +46,30 @@ def test_account_and_plan(shipped_bundle: Path, repository: Path, record_propert
     check(probe(shipped_bundle, repository), record_property)
 
 
-@pytest.mark.slow
+def random_bundle(shape: str, work: Path) -> Path:
+    """A bundle of random weights in the shape of a known model."""
+    write_random_model(work / "model", shape)
+    run_cli("bundle", "-m", work / "model", "-o", work / "bundle", "--quant", "nf4")
+    return work / "bundle"
+
+
 def test_135m_shape(tmp_path: Path, repository: Path, record_property: Record) -> None:
-    write_random_model(tmp_path / "model", "135m")
-    run_cli("bundle", "-m", tmp_path / "model", "-o", tmp_path / "bundle", "--quant", "nf4")
-    found = probe(tmp_path / "bundle", repository)
+    bundle = random_bundle("135m", tmp_path)
+    found = probe(bundle, repository)
     check(found, record_property)
-    # A second copy of the base on the heap would show here: it alone is larger than everything else together.
-    base = (tmp_path / "bundle" / "base.ptd").stat().st_size
+    # A second copy of the base on the heap would show here.
     grown = found["memory"]["rss_anon"] - found["opened"]["rss_anon"]
     planned = sum(found["plan"][name] for name in PARTS)
-    assert grown < planned + base / 2
+    assert grown < planned + (bundle / "base.ptd").stat().st_size / 2
+
+
+@pytest.mark.slow
+def test_1b_shape(tmp_path: Path, repository: Path, record_property: Record) -> None:
+    """Beside the adapter, its gradients and its optimizer state: at most 300 MB of anonymous memory at 256 rows."""
+    found = probe(random_bundle("1b", tmp_path), repository)
+    check(found, record_property)
+    memory = found["memory"]
+    rest = memory["rss_anon"] - memory["adapter"] - memory["gradients"] - memory["optimizer"]
+    print(f"beside adapter, gradients and optimizer: {rest / 1e6:.1f} MB")
+    assert found["rows"] == 256
+    assert rest <= 300e6
