@@ -110,9 +110,9 @@ def test_a_wrong_label_shift_would_be_seen(tiny_bundle: Bundled, peft_adapter: A
     adapter = peft_adapter(tiny_bundle)
     rows = random_rows((24,), tiny_bundle.tiny.vocab, 7, masked=0)
     moved = Rows(rows.tokens, rows.tokens[::-1].copy(), rows.segments)
-    _, expected = gradients(load_adapter(tiny_bundle.dequantized, adapter), [rows])
+    _, expected = gradients(load_adapter(tiny_bundle.dequantized, adapter), [moved])
     engine = open_engine(tiny_bundle)
     trainer = Trainer(engine, init=engine.load_adapter(adapter))
-    trainer.forward_backward([moved])
+    trainer.forward_backward([rows])
     errors = [relative_error(trainer.gradient(name, g.shape), g) for name, g in expected.items()]
     assert min(errors) > 0.1
