@@ -31,7 +31,8 @@ class Bundle:
 def _read_manifest_bytes(path: Path) -> bytes:
     manifest, checksum = path / MANIFEST, path / CHECKSUM
     if not path.is_dir():
-        raise PocketLoraError(Status.BUNDLE_MISSING_FILE, f"{path}: no such bundle")
+        found = "a file, expected a folder" if path.exists() else "no such bundle"
+        raise PocketLoraError(Status.BUNDLE_MISSING_FILE, f"{path}: {found}")
     missing = [f"{file}: missing" for file in (manifest, checksum) if not file.is_file()]
     raise_all(Status.BUNDLE_MISSING_FILE, f"{path} is not a bundle:", missing)
     data = manifest.read_bytes()

@@ -136,8 +136,9 @@ def _template(bundle: Path, manifest: dict[str, Any]) -> ChatTemplate | None:
     if name is None:
         return None
     path = bundle / name
+    special_tokens = _special_tokens(bundle / "tokenizer_config.json")
     try:
-        return ChatTemplate(path.read_text(encoding="utf-8"), _special_tokens(bundle / "tokenizer_config.json"))
+        return ChatTemplate(path.read_text(encoding="utf-8"), special_tokens)
     except (ValueError, OSError) as error:
         raise PocketLoraError(Status.BUNDLE_CORRUPT, f"{path}: {error}") from None
 
@@ -146,6 +147,13 @@ def _special_tokens(path: Path) -> dict[str, str]:
     """`bos_token` and its like from tokenizer_config.json, whose values are strings or objects with `content`."""
     if not path.is_file():
         return {}
-    config = json.loads(path.read_text(encoding="utf-8"))
-    values = {key: value for key, value in config.items() if key.endswith("_token") and value}
-    return {k: v["content"] if isinstance(v, dict) else v for k, v in values.items() if isinstance(v, str | dict)}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise PocketLoraError(Status.BUNDLE_CORRUPT, f"{path}: not JSON: {error}") from None
+    if not isinstance(config, dict):
+        found = type(config).__name__
+        raise PocketLoraError(Status.BUNDLE_CORRUPT, f"{path}: expected a JSON object, found {found}")
+    values = {key: value for key, value in config.items() if key.endswith("_token")}
+    contents = {key: value.get("content") if isinstance(value, dict) else value for key, value in values.items()}
+    return {key: content for key, content in contents.items() if content and isinstance(content, str)}

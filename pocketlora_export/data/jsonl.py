@@ -30,7 +30,8 @@ def read_rows(path: Path, problems: Problems) -> list[SourceRow]:
     Raises INPUT_MISSING when there is no such file, INPUT_MALFORMED when it holds no row at all.
     """
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
+        other = "something that is not a regular file" if path.exists() else "nothing"
+        found = "a folder" if path.is_dir() else other
         raise PocketLoraError(Status.INPUT_MISSING, f"{path}: expected a JSONL file, found {found}")
     before = len(problems.lines)
     rows = list(_rows(path, problems))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,28 @@ def test_templates_are_kept_in_a_sandbox() -> None:
     for attack in ("{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}"):
         with pytest.raises(ValueError, match="chat template refused"):
             ChatTemplate(attack + "{{ raise_exception('not reached') }}", {}).render([USER])
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '"text"', "[" * 100_000, b"\xff"])
+def test_a_bad_tokenizer_config_is_named_and_the_template_is_not(tmp_path: Path, content: str | bytes) -> None:
+    fresh_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "chat_template.jinja").write_text(PLAIN)
+    config = tmp_path / "tokenizer_config.json"
+    config.write_bytes(content if isinstance(content, bytes) else content.encode())
+    manifest = {"tokenizer": {"chat_template": "chat_template.jinja"}, "model": {"eos_token_ids": [EOS]}}
+    with pytest.raises(PocketLoraError, match=f"^{config}: ") as caught:
+        TextCoder.from_bundle(tmp_path, manifest)
+    assert caught.value.status == Status.BUNDLE_CORRUPT
+    assert "chat_template" not in str(caught.value)
+
+
+def test_special_tokens_of_other_types_are_passed_over(tmp_path: Path) -> None:
+    fresh_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "chat_template.jinja").write_text("{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ unk_token }}")
+    tokens = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": {}, "unk_token": 3}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokens))
+    manifest = {"tokenizer": {"chat_template": "chat_template.jinja"}, "model": {"eos_token_ids": [EOS]}}
+    assert TextCoder.from_bundle(tmp_path, manifest).encode_chat_prompt([USER]) == [BOS, EOS]
 
 
 def test_a_template_that_rewrites_history_is_refused() -> None:
