@@ -41,7 +41,9 @@ def json_output() -> bool:
 
 def print_json(value: object) -> None:
     """Print one JSON value on one line of stdout, at once."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # A path that is not UTF-8 holds lone surrogates; written with a backslash they are JSON's own escapes.
+    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def stdout() -> Console:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.table import Table
 
 from pocketlora_export.cli import console
 from pocketlora_export.cli.options import PATH, runtime_options
+from pocketlora_export.cli.values import TEXT, FiniteFloatRange, OptionsCommand
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.errors import PocketLoraError, Status
+from pocketlora_export.recipes.recipe import Recipe
 from pocketlora_export.report.demo_result import AdapterResult, DemoResult
 from pocketlora_export.report.demo_run import Demo, DemoOptions, time_swaps, train_adapter, write_samples
 from pocketlora_export.report.page import megabytes, write_page
@@ -30,11 +33,12 @@ SMALL_MODEL, SMALL_RATE, LARGE_RATE = 100_000_000, 3e-3, 3e-4
 
 
 @click.command(
+    cls=OptionsCommand,
     epilog="\b\nExample:\n"
     "  pocketlora-export demo\n"
     "  pocketlora-export demo --model ~/models/Llama-3.2-1B --iters 40\n\n"
     "An examples folder holds train.jsonl and valid.jsonl. The output folder gets the bundle, both adapters and "
-    "demo.html."
+    "demo.html.",
 )
 @click.option(
     "-m", "--model", default=str(MODEL), show_default="the shipped model", help="Hugging Face folder, or a hub id."
@@ -49,16 +53,24 @@ SMALL_MODEL, SMALL_RATE, LARGE_RATE = 100_000_000, 3e-3, 3e-4
 @click.option("--iters", type=click.IntRange(min=1), default=120, show_default=True, help="Steps of each adapter.")
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteFloatRange(min=0, min_open=True),
     help=f"[default: {SMALL_RATE:g} below 100 million parameters, {LARGE_RATE:g} from there]",
 )
 @click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--max-new-tokens", type=click.IntRange(min=2), default=60, show_default=True)
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.5, show_default=True)
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.9, show_default=True)
+@click.option("--temperature", type=FiniteFloatRange(min=0), default=0.5, show_default=True)
+@click.option("--top-p", type=FiniteFloatRange(0, 1, min_open=True), default=0.9, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
-@click.option("--prompt", "prompts", multiple=True, default=PROMPTS, show_default=True, help="May be given repeatedly.")
+@click.option(
+    "--prompt",
+    "prompts",
+    type=TEXT,
+    multiple=True,
+    default=PROMPTS,
+    show_default=True,
+    help="May be given repeatedly.",
+)
 @runtime_options
 @console.json_option("Print the results as one JSON object on stdout.")
 def command(model: str, first: Path, second: Path, output: Path, as_json: bool, **options: Any) -> None:
@@ -66,7 +78,7 @@ def command(model: str, first: Path, second: Path, output: Path, as_json: bool, 
     started = time.monotonic()
     _check_inputs((first, second))
     output.mkdir(parents=True, exist_ok=True)
-    bundle_seconds = _make_bundle(model, output / "bundle")
+    bundle_seconds = _make_bundle(model, output / "bundle", options["rank"])
     with Engine(output / "bundle", backend=options["backend"], num_threads=options["threads"]) as engine:
         coder = TextCoder.from_bundle(output / "bundle", engine.facts.manifest)
         demo = Demo(engine, coder, _demo_options(options, engine.facts.manifest["model"]["num_parameters"]))
@@ -99,20 +111,52 @@ def _check_inputs(examples: tuple[Path, Path]) -> None:
         raise PocketLoraError(Status.INPUT_MISSING, "the demo needs\n" + "\n".join(f"  - {name}" for name in missing))
 
 
-def _make_bundle(model: str, bundle: Path) -> float:
+def _make_bundle(model: str, bundle: Path, rank: int) -> float:
     """Make the bundle in a process of its own, so that PyTorch's memory is not in the demo's figures."""
     started = time.monotonic()
-    command_line = [sys.executable, "-m", "pocketlora_export", "bundle", "-m", model, "-o", str(bundle), "--force"]
-    done = subprocess.run(command_line, stdout=subprocess.DEVNULL, check=False)
+    arguments = ["bundle", "-m", model, "-o", str(bundle), "--force", "--json"]
+    if rank > Recipe().max_rank:
+        arguments += ["--max-rank", str(rank)]
+    command_line = [sys.executable, "-m", "pocketlora_export", *arguments]
+    done = subprocess.run(command_line, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SystemExit(done.returncode)
+        _bundling_failed(done)
     return time.monotonic() - started
+
+
+def _bundling_failed(done: subprocess.CompletedProcess[str]) -> NoReturn:
+    """End as the process did. Its message is on stderr already; with --json its event is repeated."""
+    if console.json_output():
+        last = (done.stdout.splitlines() or [""])[-1]
+        if _is_error_event(last):
+            click.echo(last)
+        else:
+            console.print_error_event(Status.INTERNAL, f"making the bundle ended with exit code {done.returncode}")
+    raise SystemExit(done.returncode if done.returncode > 0 else 1)
+
+
+def _is_error_event(line: str) -> bool:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(event, dict) and event.get("event") == "error"
+
+
+def adapter_names(first: Path, second: Path) -> tuple[str, str]:
+    """What the two adapters are called: their folders' names, told apart when these are equal."""
+    a, b = first.resolve().name, second.resolve().name
+    return (f"{a} (A)", f"{b} (B)") if a == b else (a, b)
 
 
 def _run(
     demo: Demo, examples: tuple[Path, Path], output: Path, threads: int, bundle_seconds: float, started: float
 ) -> DemoResult:
-    trained = [_train(demo, folder, output / f"adapter-{folder.name}") for folder in examples]
+    names = adapter_names(*examples)
+    trained = [
+        _train(demo, name, folder, output / f"adapter-{letter}-{folder.resolve().name}")
+        for letter, name, folder in zip("ab", names, examples, strict=True)
+    ]
     with (
         demo.engine.load_adapter(Path(trained[0].path)) as first,
         demo.engine.load_adapter(Path(trained[1].path)) as second,
@@ -139,11 +183,12 @@ def _run(
     )
 
 
-def _train(demo: Demo, examples: Path, output: Path) -> AdapterResult:
+def _train(demo: Demo, name: str, examples: Path, output: Path) -> AdapterResult:
     with console.progress() as bar:
-        task = bar.add_task(f"training on {examples.name}", total=demo.options.iters, status="")
+        task = bar.add_task(f"training on {name}", total=demo.options.iters, status="")
         result = train_adapter(
             demo,
+            name,
             examples,
             output,
             lambda step: bar.update(task, completed=step.step, status=f"loss {step.loss:.3f}"),

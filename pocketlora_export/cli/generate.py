@@ -10,6 +10,7 @@ import click
 
 from pocketlora_export.cli import console
 from pocketlora_export.cli.options import PATH, bundle_argument, opened_adapters, runtime_options
+from pocketlora_export.cli.values import TEXT, FiniteFloatRange, OptionsCommand
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.detokenizer import Detokenizer
 from pocketlora_export.errors import PocketLoraError, Status
@@ -19,15 +20,18 @@ DEFAULT_NEW_TOKENS = 128
 
 
 @click.command(
+    cls=OptionsCommand,
     epilog="\b\nExample:\n"
     '  pocketlora-export generate out/bundle --prompt "Once upon a time" --max-new-tokens 60\n'
     '  pocketlora-export generate out/bundle --adapter out/notes-adapter --chat --prompt "Hello" --temperature 0.7\n\n'
-    "The text is streamed to stdout; --json prints one object at the end instead."
+    "The text is streamed to stdout; --json prints one object at the end instead.",
 )
 @bundle_argument
-@click.option("-p", "--prompt", required=True, help="Text to continue, '-' to read it from stdin.")
+@click.option(
+    "-p", "--prompt", type=TEXT, required=True, help="Text to continue; '-': read it from stdin; empty: from the start."
+)
 @click.option("--chat", is_flag=True, help="Put the prompt into the bundle's chat template as the user's turn.")
-@click.option("--system", help="System message for --chat.")
+@click.option("--system", type=TEXT, help="System message for --chat.")
 @click.option("--adapter", type=PATH, help="PEFT folder of an adapter.")
 @click.option(
     "--max-new-tokens",
@@ -37,18 +41,18 @@ DEFAULT_NEW_TOKENS = 128
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0),
+    type=FiniteFloatRange(min=0),
     default=0.0,
     show_default=True,
     help="0 = always the likeliest token.",
 )
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option("--top-p", type=FiniteFloatRange(0, 1, min_open=True), default=1.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
 @runtime_options
 @console.json_option("Print one JSON object at the end instead of streaming the text.")
 def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
     """Continue a prompt, or answer it with --chat, on BUNDLE."""
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _standard_input() if prompt == "-" else prompt
     with Engine(bundle, backend=options["backend"], num_threads=options["threads"]) as engine:
         coder = TextCoder.from_bundle(bundle, engine.facts.manifest)
         ids = _prompt_ids(coder, text, options["chat"], options["system"])
@@ -67,6 +71,15 @@ def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
         console.print_json(_as_json(text, writer.text, generation))
     else:
         _note(generation)
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"0x{error.object[error.start]:02x} at byte {error.start + 1}"
+        message = f"--prompt -: expected UTF-8 text on stdin, found {found}"
+        raise PocketLoraError(Status.INVALID_ARGUMENT, message) from None
 
 
 def _prompt_ids(coder: TextCoder, text: str, chat: bool, system: str | None) -> list[int]:

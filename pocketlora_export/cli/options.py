@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import click
 
+from pocketlora_export.cli.values import TEXT
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.dataset import Dataset, RowOptions, load_dataset
 from pocketlora_export.data.packing import PackLimits
-from pocketlora_export.errors import PocketLoraError
+from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime import Adapter, Engine
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,7 +36,9 @@ def runtime_options(function: F) -> F:
         click.option(
             "--threads", type=click.IntRange(min=0), default=0, show_default="all cores", help="Number of threads."
         ),
-        click.option("--backend", default="cpu", show_default=True, help="Which programs of the bundle to run."),
+        click.option(
+            "--backend", type=TEXT, default="cpu", show_default=True, help="Which programs of the bundle to run."
+        ),
     )
 
 
@@ -95,8 +98,15 @@ def opened_adapters(engine: Engine, folder: Path | None) -> Iterator[list[Adapte
     if folder is None:
         yield []
         return
-    with engine.load_adapter(folder) as adapter:
+    with load_adapter(engine, folder) as adapter:
         yield [adapter]
+
+
+def load_adapter(engine: Engine, folder: Path) -> Adapter:
+    """Load a PEFT folder; a file in its place, such as the weights alone, is an error of its own."""
+    if folder.is_file():
+        raise PocketLoraError(Status.ADAPTER_MISSING_FILE, f"{folder}: a file, expected an adapter folder")
+    return engine.load_adapter(folder)
 
 
 def _apply(function: F, *decorators: Callable[[F], F]) -> F:

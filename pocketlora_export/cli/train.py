@@ -10,32 +10,34 @@ from pocketlora_export.cli import console
 from pocketlora_export.cli.options import PATH, bundle_argument, row_options, runtime_options
 from pocketlora_export.cli.train_report import TrainReport
 from pocketlora_export.cli.training import DEFAULT_RANK, TrainJob, run_job
+from pocketlora_export.cli.values import FiniteFloatRange, OptionsCommand
 
 POSITIVE = click.IntRange(min=1)
 
 
 @click.command(
+    cls=OptionsCommand,
     epilog="\b\nExample:\n"
     "  pocketlora-export train out/bundle --data notes.jsonl --output out/notes-adapter \\\n"
     "      --iters 200 --learning-rate 5e-4 --rank 8 --valid notes.valid.jsonl\n\n"
     'A row is {"text": ...} or {"messages": [...]}, one JSON object a line. The adapter is written when all steps are '
-    "done; Ctrl-C before that writes nothing."
+    "done; Ctrl-C before that writes nothing.",
 )
 @bundle_argument
 @click.option("--data", type=PATH, required=True, help="Training rows (JSONL).")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the adapter, in PEFT's format.")
 @click.option("--iters", type=POSITIVE, default=100, show_default=True, help="Optimizer steps.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True)
+@click.option("--learning-rate", type=FiniteFloatRange(min=0, min_open=True), default=1e-4, show_default=True)
 @click.option("--optimizer", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True)
 @click.option("--batch-size", type=POSITIVE, default=4, show_default=True, help="Rows of a micro-batch.")
 @click.option(
     "--grad-accumulation-steps", type=POSITIVE, default=1, show_default=True, help="Micro-batches of an optimizer step."
 )
 @click.option("--rank", type=POSITIVE, help=f"LoRA rank, at most the bundle's.  [default: {DEFAULT_RANK}]")
-@click.option("--alpha", type=click.FloatRange(min=0, min_open=True), help="Scale: alpha / rank.  [default: 2 x rank]")
+@click.option("--alpha", type=FiniteFloatRange(min=0, min_open=True), help="Scale: alpha / rank.  [default: 2 x rank]")
 @click.option("--target-modules", metavar="NAME,...", help="Linear layers that get an adapter.  [default: all]")
-@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
-@click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True)
+@click.option("--dropout", type=FiniteFloatRange(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option("--weight-decay", type=FiniteFloatRange(min=0), default=0.0, show_default=True)
 @click.option("--init-adapter", type=PATH, help="Go on from this PEFT folder, with its rank, alpha and modules.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the start, order and dropout."

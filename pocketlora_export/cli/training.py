@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketlora_export.adapters.output import check_output, save_adapter
-from pocketlora_export.cli.options import all_of, interrupts_ignored, load_rows, pack_limits
+from pocketlora_export.cli.options import all_of, interrupts_ignored, load_adapter, load_rows, pack_limits
 from pocketlora_export.cli.train_report import TrainReport
 from pocketlora_export.data.dataset import Dataset
 from pocketlora_export.data.packing import MicroBatch, pack, steps
@@ -49,15 +49,12 @@ class TrainJob:
 
 def run_job(job: TrainJob, report: TrainReport) -> None:
     """Check everything, train, save. Ctrl-C before the end saves nothing and says so."""
-    all_of(lambda: check_options(job), lambda: check_output(job.output, force=job.force))
     with ExitStack() as stack:
-        engine = stack.enter_context(Engine(job.bundle, backend=job.backend, num_threads=job.threads))
-        config, rows, held_out, init = all_of(
-            lambda: trainer_config(job, engine.facts),
-            lambda: _rows(job, engine, job.data),
-            lambda: None if job.valid is None else _rows(job, engine, job.valid),
-            lambda: None if job.init_adapter is None else stack.enter_context(engine.load_adapter(job.init_adapter)),
-        )
+        engine, config, rows, held_out, init = all_of(
+            lambda: _opened(job, stack),
+            lambda: check_options(job),
+            lambda: check_output(job.output, force=job.force, bundle=job.bundle),
+        )[0]
         trainer = stack.enter_context(Trainer(engine, config, init))
         batches = None if held_out is None else pack(held_out.rows, pack_limits(engine))
         validation = _Validation(job, engine, trainer, batches, report)
@@ -69,17 +66,31 @@ def run_job(job: TrainJob, report: TrainReport) -> None:
         report.complete(job.output)
 
 
+def _opened(job: TrainJob, stack: ExitStack) -> tuple[Engine, TrainerConfig, Dataset, Dataset | None, Adapter | None]:
+    """The bundle and everything that must fit it, closed by `stack`; all problems of these at once."""
+    engine = stack.enter_context(Engine(job.bundle, backend=job.backend, num_threads=job.threads))
+    config, rows, held_out, init = all_of(
+        lambda: trainer_config(job, engine.facts),
+        lambda: _rows(job, engine, job.data),
+        lambda: None if job.valid is None else _rows(job, engine, job.valid),
+        lambda: None if job.init_adapter is None else stack.enter_context(load_adapter(engine, job.init_adapter)),
+    )
+    return engine, config, rows, held_out, init
+
+
 def check_options(job: TrainJob) -> None:
     """Raise INVALID_ARGUMENT for options that contradict each other."""
+    problems = []
     fixed = {"--rank": job.rank, "--alpha": job.alpha, "--target-modules": job.target_modules}
     given = [name for name, value in fixed.items() if value is not None]
     if job.init_adapter is not None and given:
-        raise PocketLoraError(
-            Status.INVALID_ARGUMENT,
-            f"{', '.join(given)} cannot be combined with --init-adapter: training goes on with what the adapter has",
+        problems.append(
+            f"{', '.join(given)} cannot be combined with --init-adapter: training goes on with what the adapter has"
         )
     if job.eval_every is not None and job.valid is None:
-        raise PocketLoraError(Status.INVALID_ARGUMENT, "--eval-every needs --valid FILE")
+        problems.append("--eval-every needs --valid FILE")
+    if problems:
+        raise PocketLoraError(Status.INVALID_ARGUMENT, "\n".join(problems))
 
 
 def trainer_config(job: TrainJob, facts: EngineFacts) -> TrainerConfig:

@@ -76,8 +76,10 @@ class Demo:
         return evaluate(batches, lambda batch: self.engine.evaluate(batch, adapters))
 
 
-def train_adapter(demo: Demo, examples: Path, output: Path, on_step: Callable[[Step], None]) -> AdapterResult:
-    """Train one adapter on `examples`/train.jsonl, watching `examples`/valid.jsonl; write it to `output`."""
+def train_adapter(
+    demo: Demo, name: str, examples: Path, output: Path, on_step: Callable[[Step], None]
+) -> AdapterResult:
+    """Train the adapter called `name` on `examples`/train.jsonl, watching its valid.jsonl; write it to `output`."""
     options = demo.options
     rows, held_out = demo.rows(examples / "train.jsonl"), demo.rows(examples / "valid.jsonl")
     batches = pack(held_out, demo.limits)
@@ -102,7 +104,7 @@ def train_adapter(demo: Demo, examples: Path, output: Path, on_step: Callable[[S
         with trainer.adapter() as adapter:
             save_adapter(adapter, output)
     return AdapterResult(
-        name=examples.name,
+        name=name,
         path=str(output),
         rank=options.rank,
         parameters=read_card(output).num_parameters,

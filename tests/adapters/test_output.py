@@ -67,7 +67,7 @@ def test_trouble_leaves_what_was_there(tmp_path: Path, trouble: Callable[[], Non
     if existing:
         save_adapter(FakeAdapter("old"), output)
     before = files(tmp_path)
-    with pytest.raises((OSError, KeyboardInterrupt)):
+    with pytest.raises((PocketLoraError, KeyboardInterrupt)):
         save_adapter(FakeAdapter("new", trouble), output)
     assert files(tmp_path) == before
     assert output.exists() == existing
@@ -94,7 +94,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(PocketLoraError, match="expected a folder, found a file"):
         check_output(tmp_path / "file", force=True)
-    with pytest.raises(PocketLoraError, match="is not a writable folder") as caught:
+    with pytest.raises(PocketLoraError, match="below cannot be written: Not a directory") as caught:
         check_output(tmp_path / "file" / "below", force=False)
     assert caught.value.status == Status.IO_WRITE
 
@@ -103,3 +103,45 @@ def test_new_and_empty_folders_are_fine(tmp_path: Path) -> None:
     check_output(tmp_path, force=False)
     check_output(tmp_path / "a" / "b", force=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_made_is_found_out_by_trying() -> None:
+    # The kernel's own file system takes no folder, whoever asks and whatever the permissions say.
+    output = Path("/proc/adapter")
+    with pytest.raises(PocketLoraError, match="output /proc/adapter cannot be written") as caught:
+        check_output(output, force=False)
+    assert caught.value.status == Status.IO_WRITE
+
+
+def test_errors_of_saving_name_the_output(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(PocketLoraError, match=f"output {output} cannot be written: No space left") as caught:
+        save_adapter(FakeAdapter("new", fail), output)
+    assert caught.value.status == Status.DISK_FULL
+
+    class Runtime:
+        def save(self, directory: Path) -> None:
+            raise PocketLoraError(Status.DISK_FULL, f"{directory}/weights: disk full")
+
+    with pytest.raises(PocketLoraError) as told:
+        save_adapter(Runtime(), output)
+    assert str(told.value) == f"{output}/weights: disk full"
+
+
+@pytest.mark.parametrize("below", [".", "adapter", "a/b", "../link/adapter"])
+def test_a_bundle_holds_no_output(tmp_path: Path, below: str) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (tmp_path / "link").symlink_to(bundle)
+    with pytest.raises(PocketLoraError, match="expected a folder outside the bundle") as caught:
+        check_output(bundle / below, force=True, bundle=bundle)
+    assert caught.value.status == Status.INVALID_ARGUMENT
+    assert list(bundle.iterdir()) == []
+    check_output(tmp_path / "bundle-adapter", force=False, bundle=bundle)
+
+
+def test_a_link_to_an_empty_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    save_adapter(FakeAdapter("new"), tmp_path / "out")
+    assert (tmp_path / "real" / WEIGHTS_NAME).read_text() == "new"
