@@ -51,10 +51,10 @@ def run_job(job: TrainJob, report: TrainReport) -> None:
     """Check everything, train, save. Ctrl-C before the end saves nothing and says so."""
     with ExitStack() as stack:
         engine, config, rows, held_out, init = all_of(
-            lambda: _opened(job, stack),
             lambda: check_options(job),
             lambda: check_output(job.output, force=job.force, bundle=job.bundle),
-        )[0]
+            lambda: _opened(job, stack),
+        )[-1]
         trainer = stack.enter_context(Trainer(engine, config, init))
         batches = None if held_out is None else pack(held_out.rows, pack_limits(engine))
         validation = _Validation(job, engine, trainer, batches, report)

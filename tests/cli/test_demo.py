@@ -123,7 +123,7 @@ def test_a_large_rank_is_passed_to_the_bundling(
         commands.append(command)
         return subprocess.CompletedProcess(command, 0, "{}", "")
 
-    monkeypatch.setattr(demo_module.subprocess, "run", ran)
+    monkeypatch.setattr(subprocess, "run", ran)
     demo_module._make_bundle("some/model", tmp_path, rank)
     (command,) = commands
     assert command[command.index("--json") + 1 :] == expected
