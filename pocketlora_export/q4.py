@@ -1,15 +1,16 @@
 """The 4-bit layout (docs/layout.md): tiles of 16 rows x 128 columns, codes then fp16 scales.
 
-The only place in Python that knows the bytes. Pure packing: no search for codes, no model.
+The only place in Python that knows the bytes. Pure packing: no search for codes, no model. PyTorch is imported where it
+computes, so that recipes can be read and checked without it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Scheme = Literal["nf4", "int4"]
 SCHEME_IDS: dict[str, int] = {"nf4": 0, "int4": 1}
@@ -45,6 +46,8 @@ ZERO_CODE: dict[str, int] = {"nf4": 7, "int4": 8}
 
 def codebook(scheme: Scheme) -> Tensor:
     """The 16 fp32 values of a scheme."""
+    import torch
+
     return torch.tensor(NF4_CODEBOOK if scheme == "nf4" else INT4_CODEBOOK, dtype=torch.float32)
 
 
@@ -91,6 +94,8 @@ def pack(codes: Tensor, scales: Tensor, spec: Q4Spec) -> Tensor:
     Returns:
         uint8 `spec.shape`, contiguous.
     """
+    import torch
+
     nt, kt, nbytes = spec.shape
     groups = TILE_COLS // spec.group_size
     full = torch.full((nt * TILE_ROWS, kt * TILE_COLS), ZERO_CODE[spec.scheme], dtype=torch.uint8)
@@ -110,6 +115,8 @@ def pack(codes: Tensor, scales: Tensor, spec: Q4Spec) -> Tensor:
 
 def unpack(tiles: Tensor, spec: Q4Spec) -> tuple[Tensor, Tensor]:
     """The inverse of `pack`: (codes uint8 [rows, cols], scales float16 [rows, ceil(cols / group_size)])."""
+    import torch
+
     nt, kt, _ = spec.shape
     groups = TILE_COLS // spec.group_size
     lines = tiles[:, :, :CODE_BYTES].reshape(nt, kt, 2, 8, 64)
