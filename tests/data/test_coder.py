@@ -129,7 +129,7 @@ def test_a_bad_tokenizer_config_is_named_and_the_template_is_not(tmp_path: Path,
 def test_special_tokens_of_other_types_are_passed_over(tmp_path: Path) -> None:
     fresh_tokenizer().save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "chat_template.jinja").write_text("{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ unk_token }}")
-    tokens = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": {}, "unk_token": 3}
+    tokens = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": {"lstrip": True}, "unk_token": 3}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokens))
     manifest = {"tokenizer": {"chat_template": "chat_template.jinja"}, "model": {"eos_token_ids": [EOS]}}
     assert TextCoder.from_bundle(tmp_path, manifest).encode_chat_prompt([USER]) == [BOS, EOS]
