@@ -17,13 +17,33 @@ def supported_architectures() -> list[str]:
     return sorted(name for family in FAMILIES for name in family.architectures)
 
 
+_JSON_NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
+
+
+def _json_name(value: object) -> str:
+    return _JSON_NAMES.get(type(value), "a number")
+
+
+def _architectures(config: Mapping[str, Any]) -> list[Any]:
+    """`architectures` of a config; a missing one is an empty list."""
+    if not isinstance(config, Mapping):
+        message = f"config.json: expected an object, found {_json_name(config)}"
+        raise PocketLoraError(Status.INPUT_MALFORMED, message)
+    found = config.get("architectures")
+    if found is not None and not isinstance(found, list):
+        message = f"config.json: architectures: expected a list, found {_json_name(found)}"
+        raise PocketLoraError(Status.INPUT_MALFORMED, message)
+    return found or []
+
+
 def get_family(config: Mapping[str, Any]) -> Family:
     """The family of a config.json.
 
     Raises:
-        PocketLoraError: INPUT_UNSUPPORTED, when no family knows the architecture or it refuses a key of the config.
+        PocketLoraError: INPUT_MALFORMED, when config or its `architectures` has the wrong type; INPUT_UNSUPPORTED,
+            when no family knows the architecture or it refuses a key of the config.
     """
-    found = config.get("architectures") or []
+    found = _architectures(config)
     for family in FAMILIES:
         if any(name in family.architectures for name in found):
             problems = family.check_config(config)
