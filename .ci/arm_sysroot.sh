@@ -22,22 +22,16 @@ fi
 
 apt=$out/apt
 mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/debs"
-if grep -q '^ID=ubuntu' /etc/os-release; then
-  # Ubuntu keeps arm64 on another server than amd64.
-  . /etc/os-release
-  for suite in "$VERSION_CODENAME" "$VERSION_CODENAME-updates"; do
-    echo "deb http://ports.ubuntu.com/ubuntu-ports $suite main universe"
-  done > "$apt/sources.list"
-  set -- -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
-else
-  set --
-fi
 arm_apt() {
   apt-get -qq -o APT::Architecture=arm64 -o APT::Architectures::=arm64 -o "Dir::State::lists=$apt/lists" \
     -o "Dir::Cache=$apt/cache" -o Dir::State::status=/dev/null -o APT::Sandbox::User=root "$@"
 }
-arm_apt "$@" update
-(cd "$apt/debs" && arm_apt "$@" download libsodium23 libsodium-dev libgtest-dev libgmock-dev nlohmann-json3-dev libcli11-dev)
+# Ubuntu keeps arm64 on another server than amd64, which its own sources do not name.
+if ! arm_apt update || [ -z "$(arm_apt indextargets 'ARCHITECTURE: arm64' 2>/dev/null)" ]; then
+  echo "setup: apt's sources have no arm64 packages; add one that has (deb [arch=arm64] …) and run make again" >&2
+  exit 1
+fi
+(cd "$apt/debs" && arm_apt download libsodium23 libsodium-dev libgtest-dev libgmock-dev nlohmann-json3-dev libcli11-dev)
 rm -rf "$out/sysroot"
 mkdir -p "$out/sysroot"
 for deb in "$apt"/debs/*.deb; do dpkg -x "$deb" "$out/sysroot"; done

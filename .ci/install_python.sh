@@ -8,14 +8,13 @@ pip=".venv/bin/python -m pip --disable-pip-version-check"
 "$python" -c 'import sys; sys.exit("setup: Python 3.10 or newer is needed, found " + sys.version if sys.version_info < (3, 10) else 0)'
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 
-# The CPU build of torch: the default build on Linux brings gigabytes of CUDA libraries that nothing here uses.
+# The CPU build of torch where pip's indexes have it (PIP_EXTRA_INDEX_URL may name PyTorch's index of CPU wheels): the default
+# build on Linux brings gigabytes of CUDA libraries that nothing here uses.
 torch=$(sed -n 's/^torch==//p' constraints.txt)
 installed=$(.venv/bin/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null || true)
 if [ "${installed%%+*}" != "$torch" ]; then
   if [ "$(uname -s)" = Linux ]; then
-    $pip install -q "torch==$torch+cpu" 2>/dev/null ||
-      $pip install -q --index-url https://download.pytorch.org/whl/cpu "torch==$torch+cpu" ||
-      $pip install -q "torch==$torch"
+    $pip install -q "torch==$torch+cpu" 2>/dev/null || $pip install -q "torch==$torch"
   else
     $pip install -q "torch==$torch"
   fi
