@@ -24,7 +24,7 @@ def _json_name(value: object) -> str:
     return _JSON_NAMES.get(type(value), "a number")
 
 
-def _architectures(config: Mapping[str, Any]) -> list[Any]:
+def _architectures(config: object) -> list[Any]:
     """`architectures` of a config; a missing one is an empty list."""
     if not isinstance(config, Mapping):
         message = f"config.json: expected an object, found {_json_name(config)}"
