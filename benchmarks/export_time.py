@@ -18,6 +18,8 @@ from benchmarks.random_model import SHAPES, config_of, write_random_model
 from benchmarks.results import megabytes, run_child, write
 
 THIS = "benchmarks.export_time"
+# Lowering must not grow with depth; this much is the noise of a machine.
+LARGEST_RATIO = 1.2
 
 
 def lower_only(config: dict[str, Any], out: Path) -> float:
@@ -87,12 +89,16 @@ def main(context: click.Context, output: Path, shapes: str, repeats: int) -> Non
     """Command line of this file."""
     if context.invoked_subcommand is not None:
         return
-    write(output, "lowering_depth", "Lowering time and depth", measure_depths("135m", (4, 32), repeats))
+    depths = measure_depths("135m", (4, 32), repeats)
+    write(output, "lowering_depth", "Lowering time and depth", depths)
     rows = []
     for shape in shapes.split(","):
         with tempfile.TemporaryDirectory(prefix="pocketlora-") as work:
             rows.append(measure_export(shape, Path(work)))
     write(output, "export_time", "Export time, random weights, NF4, two programs", rows)
+    ratio = float(depths[-1]["ratio to 4 layers"])
+    if ratio > LARGEST_RATIO:
+        raise click.ClickException(f"lowering grows with depth: {ratio} times the time at 8 times the layers")
 
 
 @main.command("lower", hidden=True)

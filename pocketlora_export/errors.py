@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
+from typing import Any
 
 
 class Status(IntEnum):
@@ -67,3 +68,19 @@ def status_of_os_error(error: OSError) -> Status:
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return Status.INPUT_MISSING
     return Status.IO_WRITE if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else Status.IO_READ
+
+
+def all_of(*actions: Callable[[], Any]) -> list[Any]:
+    """The results of all actions; when some fail, one error with every message and the first status."""
+    outcomes = [_attempt(action) for action in actions]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, PocketLoraError)]
+    if errors:
+        raise PocketLoraError(errors[0].status, "\n".join(map(str, errors)))
+    return outcomes
+
+
+def _attempt(action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except PocketLoraError as error:
+        return error

@@ -63,12 +63,16 @@ def _convert_sentencepiece(folder: Path, target: Path) -> None:
         raise PocketLoraError(Status.INPUT_UNSUPPORTED, message) from error
 
 
-def _template(folder: Path) -> str | None:
-    """The chat template, from its own file or from tokenizer_config.json."""
+def read_chat_template(folder: Path) -> str | None:
+    """The chat template, from its own file or from tokenizer_config.json; None when there is none.
+
+    Raises:
+        PocketLoraError: INPUT_MALFORMED when one of the two files cannot be read.
+    """
+    config = _read_json(folder / _CONFIG)
     path = folder / CHAT_TEMPLATE
     if path.is_file():
-        return path.read_text("utf-8")
-    config = _read_json(folder / _CONFIG)
+        return _read_text(path)
     found = config.get("chat_template")
     if isinstance(found, list):
         named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
@@ -80,10 +84,20 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        value = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
         raise PocketLoraError(Status.INPUT_MALFORMED, f"{path}: not JSON ({error})") from error
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        message = f"{path}: expected a JSON object, found {type(value).__name__}"
+        raise PocketLoraError(Status.INPUT_MALFORMED, message)
+    return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise PocketLoraError(Status.INPUT_MALFORMED, f"{path}: not UTF-8 ({error})") from error
 
 
 def special_texts(tokenizer: FastTokenizer) -> list[str]:
@@ -131,7 +145,9 @@ def write_tokenizer(folder: Path, target: Path, vocab_size: int, bos: int | None
     Raises:
         PocketLoraError: INPUT_MALFORMED, INPUT_UNSUPPORTED, or INPUT_MISMATCH when it has ids that the model does not.
     """
+    template = read_chat_template(folder)
     if (folder / TOKENIZER).is_file():
+        load(folder / TOKENIZER)  # an error names the user's file, not the copy
         shutil.copyfile(folder / TOKENIZER, target / TOKENIZER)
     elif (folder / _SENTENCEPIECE).is_file():
         _convert_sentencepiece(folder, target / TOKENIZER)
@@ -140,7 +156,6 @@ def write_tokenizer(folder: Path, target: Path, vocab_size: int, bos: int | None
     files = [TOKENIZER] + [name for name in _COPIED if (folder / name).is_file()]
     for name in files[1:]:
         shutil.copyfile(folder / name, target / name)
-    template = _template(folder)
     if template is not None:
         (target / CHAT_TEMPLATE).write_text(template, "utf-8")
     tokenizer = load(target / TOKENIZER)

@@ -11,7 +11,7 @@ from pocketlora_export.bundle.files import hash_file
 from pocketlora_export.bundle.programs import program_problems
 from pocketlora_export.bundle.reader import Bundle, open_bundle
 from pocketlora_export.bundle.references import reference_problems
-from pocketlora_export.errors import Status, raise_all
+from pocketlora_export.errors import PocketLoraError, Status, raise_all
 
 Progress = Callable[[str, int, int], None]
 
@@ -57,7 +57,12 @@ def _tokenizer_problems(bundle: Bundle) -> list[str]:
     if tokenizers.TOKENIZER not in entry.files:
         return []
     path = bundle.file(tokenizers.TOKENIZER)
-    return [f"{path}: {p}" for p in tokenizers.check_goldens(tokenizers.load(path), entry.goldens)]
+    try:
+        tokenizers.read_chat_template(bundle.path)
+        tokenizer = tokenizers.load(path)
+    except PocketLoraError as error:
+        return [str(error)]
+    return [f"{path}: {p}" for p in tokenizers.check_goldens(tokenizer, entry.goldens)]
 
 
 def _content_problems(bundle: Bundle, progress: Progress) -> list[str]:

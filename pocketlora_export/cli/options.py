@@ -51,22 +51,6 @@ def row_options(function: F) -> F:
     )
 
 
-def all_of(*actions: Callable[[], Any]) -> list[Any]:
-    """The results of all actions; when some fail, one error with every message and the first status."""
-    outcomes = [_attempt(action) for action in actions]
-    errors = [outcome for outcome in outcomes if isinstance(outcome, PocketLoraError)]
-    if errors:
-        raise PocketLoraError(errors[0].status, "\n".join(map(str, errors)))
-    return outcomes
-
-
-def _attempt(action: Callable[[], Any]) -> Any:
-    try:
-        return action()
-    except PocketLoraError as error:
-        return error
-
-
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
     """Ignore Ctrl-C meanwhile. Signals belong to the main thread; elsewhere nothing changes."""

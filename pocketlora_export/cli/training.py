@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketlora_export.adapters.output import check_output, save_adapter
-from pocketlora_export.cli.options import all_of, interrupts_ignored, load_adapter, load_rows, pack_limits
+from pocketlora_export.cli.options import interrupts_ignored, load_adapter, load_rows, pack_limits
 from pocketlora_export.cli.train_report import TrainReport
 from pocketlora_export.data.dataset import Dataset
 from pocketlora_export.data.packing import MicroBatch, pack, steps
-from pocketlora_export.errors import PocketLoraError, Status
+from pocketlora_export.errors import PocketLoraError, Status, all_of
 from pocketlora_export.evaluate.metrics import Metrics, evaluate
 from pocketlora_export.runtime import Adapter, Engine, EngineFacts, Optimizer, Step, Trainer, TrainerConfig
 from pocketlora_export.runtime.fit import fit

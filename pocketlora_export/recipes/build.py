@@ -15,9 +15,10 @@ from pocketlora_export.bundle.card import model_card
 from pocketlora_export.bundle.files import new_folder, require_space
 from pocketlora_export.bundle.flat_tensor import TensorMeta, file_size, write_flat_tensor
 from pocketlora_export.bundle.manifest import BASE, MANIFEST, Manifest, Tokenizer
-from pocketlora_export.bundle.tokenizer import write_tokenizer
+from pocketlora_export.bundle.tokenizer import read_chat_template, write_tokenizer
 from pocketlora_export.bundle.writer import generator, list_files, now, write_manifest
-from pocketlora_export.errors import PocketLoraError, Status, raise_all
+from pocketlora_export.data.chat import ChatTemplate
+from pocketlora_export.errors import PocketLoraError, Status, all_of, raise_all
 from pocketlora_export.families.base import Family, ModelFacts, Quantization
 from pocketlora_export.families.registry import get_family
 from pocketlora_export.graphs.decoder import LoraSite
@@ -70,11 +71,14 @@ def prepare(model: str, recipe: Recipe) -> Job:
     source = open_source(model)
     family = get_family(source.config)
     facts = _with_generation_eos(family.facts(source.config, source.name), source.folder)
-    targets = choose_targets(recipe, family.modules(facts))
-    _check_lengths(recipe, facts)
     quantization = describe.quantization_of(recipe, facts.tie_word_embeddings)
     tensors = describe.stored_tensors(family.weights(facts), quantization)
-    check_tensors(source, tensors)
+    targets, *_ = all_of(
+        lambda: choose_targets(recipe, family.modules(facts)),
+        lambda: _check_lengths(recipe, facts),
+        lambda: check_tensors(source, tensors),
+        lambda: _check_chat_template(source.folder),
+    )
     sites = family.sites(facts, targets)
     limits = describe.limits_of(recipe)
     return Job(source, family, facts, recipe, quantization, limits, targets, tuple(sites), tuple(tensors))
@@ -100,6 +104,15 @@ def _check_lengths(recipe: Recipe, facts: ModelFacts) -> None:
         if n > longest
     ]
     raise_all(Status.SEQUENCE_TOO_LONG, "the recipe does not fit the model:", problems)
+
+
+def _check_chat_template(folder: Path) -> None:
+    """A template that does not compile is found now, not on the phone."""
+    template = read_chat_template(folder)
+    try:
+        ChatTemplate(template or "", {})
+    except ValueError as error:
+        raise PocketLoraError(Status.INPUT_MALFORMED, f"{folder}: {error}") from error
 
 
 def _write_base(job: Job, folder: Path, threads: int, progress: Progress) -> str:

@@ -30,7 +30,7 @@ from tests.support.models import MODULES, TinyModel, write_model
 
 SMALL = Recipe(max_seq_len=64, train_seq_len=32, max_rank=4)
 OPTIONS = ["--max-seq-len", "64", "--train-seq-len", "32", "--max-rank", "4"]
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,21 @@ BAD_MODELS: dict[str, tuple[Change, Status, str]] = {
         Status.INPUT_MISMATCH,
         "model.layers.1.self_attn.q_proj.weight: missing",
     ),
+    "tokenizer is none": (
+        lambda m: (m / "tokenizer.json").write_text("{}"),
+        Status.INPUT_MALFORMED,
+        "model/tokenizer.json: not a tokenizer",
+    ),
+    "tokenizer config is no object": (
+        lambda m: (m / "tokenizer_config.json").write_text("[]"),
+        Status.INPUT_MALFORMED,
+        "tokenizer_config.json: expected a JSON object, found list",
+    ),
+    "chat template does not compile": (
+        lambda m: (m / "chat_template.jinja").write_text("{% if %}"),
+        Status.INPUT_MALFORMED,
+        "the chat template does not compile",
+    ),
     "nan": (_poison(float("nan")), Status.INPUT_MALFORMED, "model.norm.weight: 1 values are NaN or Inf"),
     "inf": (_poison(float("inf")), Status.INPUT_MALFORMED, "model.norm.weight: 1 values are NaN or Inf"),
 }
@@ -130,6 +145,13 @@ def test_bad_options(source: Path, tmp_path: Path, options: list[str], status: S
     assert result.exit_code == status.exit_code
     assert expected in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_problems_of_a_recipe_at_once(source: Path, tmp_path: Path) -> None:
+    result = _bundle(source, tmp_path / "out", "--target-modules", "c_attn", "--train-seq-len", "100000")
+    assert result.exit_code == Status.UNKNOWN_TARGET_MODULE.exit_code
+    assert "'c_attn'" in result.stderr
+    assert "train_seq_len: 100000" in result.stderr
 
 
 def test_no_such_model(tmp_path: Path) -> None:
