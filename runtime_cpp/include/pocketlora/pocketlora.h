@@ -122,7 +122,8 @@ PL_API pl_status pl_adapter_load(pl_engine* engine, const char* dir, pl_adapter*
 PL_API pl_status pl_adapter_save(const pl_adapter* adapter, const char* dir);
 PL_API void pl_adapter_free(pl_adapter* adapter);
 
-/** One adapter of a set, with its weight in the combination (1 = as trained). */
+/** One adapter of a set, with its weight in the combination (1 = as trained). Frozen: it has no struct_size and never
+ * grows. */
 typedef struct pl_adapter_ref {
   const pl_adapter* adapter;
   float weight;
@@ -186,7 +187,8 @@ PL_API pl_status pl_session_generate(pl_session* session, const int64_t* prompt,
 
 /* ---------------------------------------------------------------- training and evaluation */
 
-/** One packed micro-batch: rows of tokens one after the other. Arrays are only read during the call. */
+/** One packed micro-batch: rows of tokens one after the other. Arrays are only read during the call. The elements of an
+ * array of batches all have the same struct_size, which is also the distance between them. */
 typedef struct pl_batch {
   size_t struct_size;
   const int64_t* tokens; /**< [num_tokens] */

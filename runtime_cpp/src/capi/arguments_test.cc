@@ -1,11 +1,41 @@
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <pocketlora/pocketlora.hpp>
 #include <string>
+#include <vector>
+
+#include "capi/capi.h"
+#include "common/test_support.h"
 
 namespace pocketlora {
 namespace {
+
+/// Bytes that end where memory ends: reading or writing beyond them is a fault, with or without a sanitizer.
+class MemoryEnd {
+ public:
+  explicit MemoryEnd(size_t size) : page_(static_cast<size_t>(::sysconf(_SC_PAGESIZE))) {
+    pages_ = static_cast<char*>(::mmap(nullptr, 2 * page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    EXPECT_NE(static_cast<void*>(pages_), MAP_FAILED);
+    EXPECT_EQ(::mprotect(pages_ + page_, page_, PROT_NONE), 0);
+    data_ = pages_ + page_ - size;
+  }
+  ~MemoryEnd() { ::munmap(pages_, 2 * page_); }
+  MemoryEnd(const MemoryEnd&) = delete;
+  MemoryEnd& operator=(const MemoryEnd&) = delete;
+
+  template <typename T>
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
+
+ private:
+  size_t page_;
+  char* pages_ = nullptr;
+  char* data_ = nullptr;
+};
 
 /// Refused with a message that names the argument.
 void expect_null_refused(pl_status status, const char* argument) {
@@ -65,6 +95,59 @@ TEST(Arguments, AStructOfAnOlderCallerKeepsTheOtherDefaults) {
   EXPECT_EQ(pl_engine_open("/nonexistent", &options, &engine), PL_BUNDLE_MISSING_FILE);
   options.struct_size = sizeof(options);
   EXPECT_EQ(pl_engine_open("/nonexistent", &options, &engine), PL_INVALID_ARGUMENT);
+}
+
+TEST(Arguments, AShorterOutputStructIsOnlyTouchedWithinItsSize) {
+  const size_t size = offsetof(pl_step_report, num_tokens);
+  const MemoryEnd memory(size);
+  auto* report = memory.as<pl_step_report>();
+  report->struct_size = size;
+  pl_step_report facts = {};
+  facts.step = 7;
+  facts.loss = 0.5;
+  EXPECT_TRUE(check_output_struct(report, "report").ok());
+  EXPECT_TRUE(write_struct(facts, "report", report).ok());
+  EXPECT_EQ(report->struct_size, size);
+  EXPECT_EQ(report->step, 7);
+  EXPECT_EQ(report->loss, 0.5);
+  report->struct_size = sizeof(size_t);
+  EXPECT_TRUE(fails_with(check_output_struct(report, "report"), PL_INVALID_ARGUMENT, {"report.struct_size"}));
+  EXPECT_TRUE(fails_with(write_struct(facts, "report", report), PL_INVALID_ARGUMENT, {"report.struct_size"}));
+}
+
+/// pl_batch of a caller with a later header.
+struct LaterBatch {
+  pl_batch batch;
+  int64_t later_field;
+};
+
+TEST(Arguments, BatchesLieAsFarApartAsTheirCallersStructIsLong) {
+  const std::vector<int64_t> tokens = {3, 1, 4, 1, 5};
+  const std::vector<int64_t> segments = {0, 2, 5};
+  const auto make = [&](size_t num_tokens, size_t num_segments) {
+    return LaterBatch{{sizeof(LaterBatch), tokens.data(), tokens.data(), segments.data(), num_tokens, num_segments},
+                      -1};
+  };
+  std::vector<LaterBatch> batches = {make(2, 1), make(5, 2)};
+  const Result<std::vector<BatchView>> views = batch_views(&batches[0].batch, 2, "micro_batches");
+  ASSERT_TRUE(views.ok()) << views.status().message();
+  ASSERT_EQ(views.value().size(), 2U);
+  EXPECT_EQ(views.value()[0].tokens.size(), 2U);
+  EXPECT_EQ(views.value()[1].tokens.size(), 5U);
+  EXPECT_EQ(views.value()[1].segments.size(), 3U);
+  batches[1].batch.struct_size = sizeof(pl_batch);
+  EXPECT_TRUE(fails_with(batch_views(&batches[0].batch, 2, "micro_batches").status(), PL_INVALID_ARGUMENT,
+                         {"micro_batches[1].struct_size"}));
+  EXPECT_TRUE(batch_views(nullptr, 0, "micro_batches").ok());
+}
+
+TEST(Arguments, ABatchWithoutItsSizeIsRefused) {
+  const int64_t one = 1;
+  for (const size_t size : {size_t{0}, sizeof(size_t), sizeof(pl_batch) - 1, sizeof(pl_batch) + 1}) {
+    const pl_batch batch = {size, &one, &one, &one, 1, 1};
+    EXPECT_TRUE(fails_with(batch_views(&batch, 1, "batches").status(), PL_INVALID_ARGUMENT, {"batches[0].struct_size"}))
+        << size;
+  }
 }
 
 TEST(Arguments, DefaultsAreTheDocumentedOnes) {

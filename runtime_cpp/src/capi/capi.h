@@ -53,29 +53,29 @@ Status read_struct(const T* from, const char* name, T* to) {
   return Status();
 }
 
-/// The same for a struct to be filled: fields beyond the caller's struct_size are left out.
+/// Whether a struct to be filled says its size: to fail before the work is done. Reads nothing else of it, for it may
+/// be shorter than ours. Null is fine.
+template <typename T>
+Status check_output_struct(const T* to, const char* name) {
+  if (to == nullptr || to->struct_size > sizeof(size_t)) return Status();
+  return error(PL_INVALID_ARGUMENT, "%s.struct_size: expected %zu, found %zu: set it before the call", name, sizeof(T),
+               to->struct_size);
+}
+
+/// read_struct's counterpart for a struct to be filled: fields beyond the caller's struct_size are left out.
 template <typename T>
 Status write_struct(const T& from, const char* name, T* to) {
+  PL_RETURN_IF_ERROR(check_output_struct(to, name));
   const size_t size = to->struct_size;
-  if (size <= sizeof(size_t)) {
-    return error(PL_INVALID_ARGUMENT, "%s.struct_size: expected %zu, found %zu: set it before the call", name,
-                 sizeof(T), size);
-  }
-  std::memcpy(to, &from, size < sizeof(T) ? size : sizeof(T));
+  std::memcpy(static_cast<void*>(to), &from, size < sizeof(T) ? size : sizeof(T));
   to->struct_size = size;
   return Status();
 }
 
-/// Only the check of write_struct, to fail before the work is done. Null is fine.
-template <typename T>
-Status check_output_struct(const T* to, const char* name) {
-  if (to == nullptr) return Status();
-  T scratch = *to;
-  return write_struct(scratch, name, &scratch);
-}
-
 Result<std::vector<WeightedAdapter>> weighted_adapters(const pl_adapter_ref* refs, size_t n);
 Result<BatchView> batch_view(const pl_batch& batch, const char* name);
+/// The batches of an array whose elements are as long as its caller's struct, which may know fewer or more fields.
+Result<std::vector<BatchView>> batch_views(const pl_batch* batches, size_t n, const char* name);
 
 }  // namespace pocketlora
 

@@ -48,11 +48,7 @@ using Compute = Result<pocketlora::StepReport> (Trainer::*)(const std::vector<po
 
 Status compute(Trainer* trainer, Compute method, const pl_batch* micro_batches, size_t n, pl_step_report* report) {
   PL_RETURN_IF_ERROR(pocketlora::check_output_struct(report, "report"));
-  std::vector<pocketlora::BatchView> views;
-  for (size_t i = 0; i < n; ++i) {
-    const std::string name = "micro_batches[" + std::to_string(i) + "]";
-    PL_ASSIGN_OR_RETURN(views.emplace_back(), pocketlora::batch_view(micro_batches[i], name.c_str()));
-  }
+  PL_ASSIGN_OR_RETURN(const auto views, pocketlora::batch_views(micro_batches, n, "micro_batches"));
   PL_ASSIGN_OR_RETURN(const auto result, (trainer->*method)(views));
   if (report == nullptr) return Status();
   pl_step_report facts = {};
