@@ -95,8 +95,7 @@ class Engine(Handle):
         """Open a bundle. `num_threads` 0 = the number of cores. Raises the status of what is wrong with the bundle."""
         lib = library()
         options = structs.EngineOptions()
-        lib.pl_engine_options_init(options)
-        options.struct_size = ctypes.sizeof(options)
+        lib.pl_engine_options_init_sized(options, ctypes.sizeof(options))
         if backend is not None:
             options.backend = backend.encode()
         options.num_threads, options.verify_base = num_threads, int(verify_base)

@@ -55,8 +55,7 @@ class Session(Handle):
         lib = library()
         self._vocab_size = engine.facts.vocab_size
         options = structs.SessionOptions()
-        lib.pl_session_options_init(options)
-        options.struct_size = ctypes.sizeof(options)
+        lib.pl_session_options_init_sized(options, ctypes.sizeof(options))
         options.context_length = context_length
         pointer = ctypes.c_void_p()
         check(lib.pl_session_create(engine.pointer, options, pointer))
@@ -115,8 +114,7 @@ class Session(Handle):
 def _generate_options(sampling: Sampling) -> tuple[structs.GenerateOptions, object]:
     """The C options, and the array that they point into."""
     options = structs.GenerateOptions()
-    library().pl_generate_options_init(options)
-    options.struct_size = ctypes.sizeof(options)
+    library().pl_generate_options_init_sized(options, ctypes.sizeof(options))
     options.max_new_tokens, options.seed = sampling.max_new_tokens, sampling.seed
     options.temperature, options.top_p = sampling.temperature, sampling.top_p
     stop = None if sampling.stop_tokens is None else int64_array(list(sampling.stop_tokens))

@@ -98,8 +98,7 @@ class Trainer(Handle):
 
 def _options(config: TrainerConfig) -> structs.TrainerOptions:
     options = structs.TrainerOptions()
-    library().pl_trainer_options_init(options)
-    options.struct_size = ctypes.sizeof(options)
+    library().pl_trainer_options_init_sized(options, ctypes.sizeof(options))
     modules = config.target_modules
     options.target_modules = None if modules is None else ",".join(modules).encode()
     options.optimizer = int(config.optimizer)

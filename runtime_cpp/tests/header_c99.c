@@ -18,6 +18,9 @@ int main(void) {
   failures += expect(pl_abi_version() == PL_ABI_VERSION, "library and header have the same ABI version");
   failures += expect(strlen(pl_version()) > 0, "the library has a version");
   failures += expect(options.struct_size == sizeof(options), "init sets struct_size");
+  pl_engine_options_init_sized(&options, sizeof(size_t));
+  failures += expect(options.struct_size == sizeof(size_t), "init writes what the caller has room for");
+  pl_engine_options_init(&options);
   failures += expect(trainer_options.beta2 == 0.999f, "init sets defaults");
   failures += expect(strcmp(pl_status_name(PL_ADAPTER_MISMATCH), "ADAPTER_MISMATCH") == 0, "statuses have names");
   failures += expect(pl_engine_open(NULL, &options, &engine) == PL_INVALID_ARGUMENT, "a null folder is refused");

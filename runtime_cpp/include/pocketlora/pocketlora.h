@@ -8,8 +8,10 @@
  *   last failure. An `out` argument is only written on success.
  * - Threads: an engine may be used from several threads. A session and a trainer may each be used by one thread at a
  *   time. An adapter is immutable once loaded and may be shared.
- * - Growth: public structs start with `struct_size` = sizeof(the struct as the caller compiled it); initialise them
- *   with their `pl_…_init` function. Fields are only ever appended.
+ * - Growth: public structs start with `struct_size` = sizeof(the struct as the caller compiled it); initialise options
+ *   with their `pl_…_init` function, which gives the library that size. Fields are only ever appended.
+ * - Memory: buffers are reserved when a handle is made and their failure is PL_OUT_OF_MEMORY. The kernels' scratch
+ * grows during a call; where the system has none left for it, or for a small object, the process ends with a message.
  */
 #ifndef POCKETLORA_POCKETLORA_H_
 #define POCKETLORA_POCKETLORA_H_
@@ -84,7 +86,13 @@ typedef struct pl_engine_options {
   int32_t num_threads; /**< 0 = the number of cores; of the process: the engine opened last decides */
   int32_t verify_base; /**< non-zero: hash base.ptd while opening */
 } pl_engine_options;
-PL_API void pl_engine_options_init(pl_engine_options* options);
+/** Writes the defaults of the first `struct_size` bytes; fields that the library does not know are zero. NULL is fine.
+ * For bindings of other languages; C and C++ call the functions without `_sized`. */
+PL_API void pl_engine_options_init_sized(pl_engine_options* options, size_t struct_size);
+/** Sets struct_size and the defaults. */
+static inline void pl_engine_options_init(pl_engine_options* options) {
+  pl_engine_options_init_sized(options, sizeof(*options));
+}
 
 /** Opens a bundle: checks it (docs/manifest.md, "Opening") and maps base.ptd read-only. NULL options = defaults. */
 PL_API pl_status pl_engine_open(const char* bundle_dir, const pl_engine_options* options, pl_engine** out);
@@ -135,17 +143,22 @@ typedef struct pl_session_options {
   size_t struct_size;
   int64_t context_length; /**< KV cache rows; 0 = the bundle's max_seq_len */
 } pl_session_options;
-PL_API void pl_session_options_init(pl_session_options* options);
+/** As pl_engine_options_init_sized. */
+PL_API void pl_session_options_init_sized(pl_session_options* options, size_t struct_size);
+/** Sets struct_size and the defaults. */
+static inline void pl_session_options_init(pl_session_options* options) {
+  pl_session_options_init_sized(options, sizeof(*options));
+}
 
 PL_API pl_status pl_session_create(pl_engine* engine, const pl_session_options* options, pl_session** out);
 PL_API void pl_session_free(pl_session* session);
 
 /**
  * Replaces the whole set of active adapters at a token boundary; n = 0 returns to the bare base. Only pointers change:
- * no reload, no copy of the base. Tokens already in the session are kept; their KV rows belong to the old set, so they
- * are recomputed with the new one before the next token: the output equals that of a fresh session with this set given
- * the same tokens by one pl_session_prefill. The session keeps a reference to each adapter until it is replaced. May be
- * called from within a pl_token_callback.
+ * no reload, no copy of the base. Tokens already in the session are kept; their KV rows belong to the old set, so the
+ * next call that computes takes them and the tokens it appends through one prefill with the new set. The output equals
+ * that of a fresh session with this set given all of these tokens by one pl_session_prefill. The session keeps a
+ * reference to each adapter until it is replaced. May be called from within a pl_token_callback.
  */
 PL_API pl_status pl_session_set_adapters(pl_session* session, const pl_adapter_ref* refs, size_t n);
 /** Forgets all tokens; keeps the adapters. */
@@ -168,7 +181,12 @@ typedef struct pl_generate_options {
   const int64_t* stop_tokens; /**< NULL = the bundle's eos tokens */
   size_t num_stop_tokens;
 } pl_generate_options;
-PL_API void pl_generate_options_init(pl_generate_options* options);
+/** As pl_engine_options_init_sized. */
+PL_API void pl_generate_options_init_sized(pl_generate_options* options, size_t struct_size);
+/** Sets struct_size and the defaults. */
+static inline void pl_generate_options_init(pl_generate_options* options) {
+  pl_generate_options_init_sized(options, sizeof(*options));
+}
 
 /** Called for every new token (stop tokens included). @return 0 to go on, anything else to stop after this token. */
 typedef int32_t (*pl_token_callback)(int64_t token, void* user);
@@ -180,7 +198,9 @@ typedef struct pl_generate_report {
   int32_t stop_reason; /**< 0 length, 1 stop token, 2 callback */
 } pl_generate_report;
 
-/** Prefills `prompt` (may be empty when the session holds tokens) and generates. @param report may be NULL. */
+/** Prefills `prompt` (may be empty when the session holds tokens) and generates. When the prompt's prefill fails, the
+ * session is as before; when a later step fails, the prompt and the tokens given to the callback stay in it.
+ * @param report may be NULL. */
 PL_API pl_status pl_session_generate(pl_session* session, const int64_t* prompt, size_t n,
                                      const pl_generate_options* options, pl_token_callback callback, void* user,
                                      pl_generate_report* report);
@@ -211,7 +231,12 @@ typedef struct pl_trainer_options {
   float dropout;                                            /**< LoRA dropout, default 0 */
   uint64_t seed; /**< of A's initialisation (Kaiming-uniform as PEFT; B = 0) and of the dropout */
 } pl_trainer_options;
-PL_API void pl_trainer_options_init(pl_trainer_options* options);
+/** As pl_engine_options_init_sized. */
+PL_API void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_size);
+/** Sets struct_size and the defaults. */
+static inline void pl_trainer_options_init(pl_trainer_options* options) {
+  pl_trainer_options_init_sized(options, sizeof(*options));
+}
 
 /** @param init start from a copy of this adapter (its ranks, alpha and modules); NULL = a new one. */
 PL_API pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* options, const pl_adapter* init,

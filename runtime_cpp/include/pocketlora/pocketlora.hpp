@@ -55,21 +55,21 @@ Handle make(Error* error, const Create& create) {
   return Handle(status == PL_OK ? raw : nullptr);
 }
 
-/** A C struct initialised by its `pl_…_init`. */
+/** A C struct initialised by its `pl_…_init_sized`. */
 template <typename T>
-T initialised(void (*init)(T*)) {
+T initialised(void (*init)(T*, size_t)) {
   T value;
-  init(&value);
+  init(&value, sizeof(value));
   return value;
 }
 
 }  // namespace detail
 
 /** Options with their defaults. */
-inline pl_engine_options engine_options() { return detail::initialised(pl_engine_options_init); }
-inline pl_session_options session_options() { return detail::initialised(pl_session_options_init); }
-inline pl_generate_options generate_options() { return detail::initialised(pl_generate_options_init); }
-inline pl_trainer_options trainer_options() { return detail::initialised(pl_trainer_options_init); }
+inline pl_engine_options engine_options() { return detail::initialised(pl_engine_options_init_sized); }
+inline pl_session_options session_options() { return detail::initialised(pl_session_options_init_sized); }
+inline pl_generate_options generate_options() { return detail::initialised(pl_generate_options_init_sized); }
+inline pl_trainer_options trainer_options() { return detail::initialised(pl_trainer_options_init_sized); }
 
 /** The makers give an empty handle on failure and say why in `error` (may be null); `options` may be null for the
  * defaults. */

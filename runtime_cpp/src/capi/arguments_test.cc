@@ -79,6 +79,42 @@ TEST(Arguments, NullIsReleasedAndInitialisedWithoutHarm) {
   pl_trainer_options_init(nullptr);
 }
 
+/// Only the first `size` bytes are the caller's; the struct ends where its memory ends.
+template <typename T>
+const T& initialised_within(const MemoryEnd& memory, void (*init)(T*, size_t), size_t size) {
+  T* options = memory.as<T>();
+  std::memset(static_cast<void*>(options), 0x5a, size);
+  init(options, size);
+  EXPECT_EQ(options->struct_size, size);
+  return *options;
+}
+
+TEST(Arguments, DefaultsAreWrittenWithinTheCallersStruct) {
+  const size_t engine_size = offsetof(pl_engine_options, num_threads);
+  const MemoryEnd engine(engine_size);
+  EXPECT_EQ(initialised_within(engine, pl_engine_options_init_sized, engine_size).backend, nullptr);
+  const size_t generate_size = offsetof(pl_generate_options, temperature);
+  const MemoryEnd generate(generate_size);
+  EXPECT_EQ(initialised_within(generate, pl_generate_options_init_sized, generate_size).max_new_tokens, 128);
+  const size_t trainer_size = offsetof(pl_trainer_options, target_modules);
+  const MemoryEnd trainer(trainer_size);
+  EXPECT_EQ(initialised_within(trainer, pl_trainer_options_init_sized, trainer_size).rank, 16);
+  const MemoryEnd session(sizeof(size_t));
+  initialised_within(session, pl_session_options_init_sized, sizeof(size_t));
+}
+
+TEST(Arguments, FieldsOfALaterCallerAreZero) {
+  struct LaterOptions {
+    pl_session_options options;
+    int64_t later_field;
+  };
+  LaterOptions later = {{0, 5}, -1};
+  pl_session_options_init_sized(&later.options, sizeof(later));
+  EXPECT_EQ(later.options.struct_size, sizeof(later));
+  EXPECT_EQ(later.options.context_length, 0);
+  EXPECT_EQ(later.later_field, 0);
+}
+
 TEST(Arguments, AnUninitialisedStructIsRefused) {
   pl_engine_options options = {};
   pl_engine* engine = nullptr;

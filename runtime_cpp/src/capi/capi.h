@@ -53,6 +53,16 @@ Status read_struct(const T* from, const char* name, T* to) {
   return Status();
 }
 
+/// Gives a caller as much of the defaults as its struct has room for. What a later caller's struct has beyond ours is
+/// zero. Null is fine, and so is a size without room for struct_size: read_struct refuses what is left then.
+template <typename T>
+void write_defaults(T defaults, T* to, size_t struct_size) {
+  if (to == nullptr || struct_size < sizeof(size_t)) return;
+  defaults.struct_size = struct_size;
+  std::memset(static_cast<void*>(to), 0, struct_size);
+  std::memcpy(static_cast<void*>(to), &defaults, struct_size < sizeof(T) ? struct_size : sizeof(T));
+}
+
 /// Whether a struct to be filled says its size: to fail before the work is done. Reads nothing else of it, for it may
 /// be shorter than ours. Null is fine.
 template <typename T>

@@ -11,10 +11,8 @@ using pocketlora::report;
 using pocketlora::Span;
 using pocketlora::write_struct;
 
-void pl_engine_options_init(pl_engine_options* options) {
-  if (options == nullptr) return;
-  *options = {};
-  options->struct_size = sizeof(*options);
+void pl_engine_options_init_sized(pl_engine_options* options, size_t struct_size) {
+  pocketlora::write_defaults(pl_engine_options{}, options, struct_size);
 }
 
 pl_status pl_engine_open(const char* bundle_dir, const pl_engine_options* options, pl_engine** out) {

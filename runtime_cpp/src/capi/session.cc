@@ -38,18 +38,15 @@ pocketlora::Result<pocketlora::GenerateOptions> read_options(const Session& sess
 
 }  // namespace
 
-void pl_session_options_init(pl_session_options* options) {
-  if (options == nullptr) return;
-  *options = {};
-  options->struct_size = sizeof(*options);
+void pl_session_options_init_sized(pl_session_options* options, size_t struct_size) {
+  pocketlora::write_defaults(pl_session_options{}, options, struct_size);
 }
 
-void pl_generate_options_init(pl_generate_options* options) {
-  if (options == nullptr) return;
-  *options = {};
-  options->struct_size = sizeof(*options);
-  options->max_new_tokens = pocketlora::GenerateOptions().max_new_tokens;
-  options->top_p = 1.0F;
+void pl_generate_options_init_sized(pl_generate_options* options, size_t struct_size) {
+  pl_generate_options defaults = {};
+  defaults.max_new_tokens = pocketlora::GenerateOptions().max_new_tokens;
+  defaults.top_p = 1.0F;
+  pocketlora::write_defaults(defaults, options, struct_size);
 }
 
 pl_status pl_session_create(pl_engine* engine, const pl_session_options* options, pl_session** out) {

@@ -63,18 +63,17 @@ Status compute(Trainer* trainer, Compute method, const pl_batch* micro_batches, 
 
 }  // namespace
 
-void pl_trainer_options_init(pl_trainer_options* options) {
-  if (options == nullptr) return;
+void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_size) {
   const TrainerOptions defaults;
-  *options = {};
-  options->struct_size = sizeof(*options);
-  options->rank = static_cast<int32_t>(defaults.rank);
-  options->alpha = static_cast<float>(defaults.alpha);
-  options->optimizer = defaults.optimizer;
-  options->learning_rate = defaults.settings.learning_rate;
-  options->beta1 = defaults.settings.beta1;
-  options->beta2 = defaults.settings.beta2;
-  options->epsilon = defaults.settings.epsilon;
+  pl_trainer_options written = {};
+  written.rank = static_cast<int32_t>(defaults.rank);
+  written.alpha = static_cast<float>(defaults.alpha);
+  written.optimizer = defaults.optimizer;
+  written.learning_rate = defaults.settings.learning_rate;
+  written.beta1 = defaults.settings.beta1;
+  written.beta2 = defaults.settings.beta2;
+  written.epsilon = defaults.settings.epsilon;
+  pocketlora::write_defaults(written, options, struct_size);
 }
 
 pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* options, const pl_adapter* init,
