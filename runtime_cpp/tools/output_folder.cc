@@ -27,6 +27,10 @@ void check_output(const std::string& output, bool force) {
   if (fs::exists(path, failure) && !fs::is_directory(path, failure)) {
     throw ToolError(PL_INVALID_ARGUMENT, "--output " + output + ": expected a folder, found a file");
   }
+  if (fs::is_symlink(path, failure) && !fs::exists(path, failure)) {
+    throw ToolError(PL_INVALID_ARGUMENT,
+                    "--output " + output + ": expected a folder, found a symbolic link to nothing");
+  }
   const bool adapter =
       fs::exists(path / "adapter_config.json", failure) || fs::exists(path / "adapter_model.safetensors", failure);
   if (adapter && !force) {

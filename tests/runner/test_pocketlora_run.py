@@ -191,6 +191,18 @@ def test_rank_and_modules_are_checked(run: Run, tiny_bundle: Bundled, data: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_output_may_be_a_link_to_a_folder(run: Run, tiny_bundle: Bundled, data: Path, tmp_path: Path) -> None:
+    """A link is followed; one to nothing is refused before the training, which writes an event for every step."""
+    link = tmp_path / "link"
+    link.symlink_to("real")
+    arguments = ("train", tiny_bundle.bundle, "--data", data, "-o", link, "--iters", 1)
+    assert_fails(run(*arguments), Status.INVALID_ARGUMENT, str(link), "link to nothing")
+    (tmp_path / "real").mkdir()
+    assert lines(run(*arguments))
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "adapter_model.safetensors").is_file()
+
+
 def test_damaged_adapters_and_bundles(run: Run, tiny_bundle: Bundled, adapters: list[Path], tmp_path: Path) -> None:
     prompt = ("--prompt-ids", "5,6")
     generate = ("generate", tiny_bundle.bundle, *prompt, "--adapter")

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace pocketlora {
@@ -50,6 +51,52 @@ Status sync_directory(const std::string& path) {
   return failed != 0 && sync_errno != EINVAL ? write_error(path, "synced", sync_errno) : Status();
 }
 
+/// Calls make(name), which creates something that must not exist yet, with one free temporary name. A name can be taken
+/// by what a killed process of the same id left: in a container every run may have the same one.
+template <typename Make>
+Result<std::string> make_temporary(const std::string& path, const Make& make) {
+  constexpr int kMaxAttempts = 10000;
+  for (int attempt = 1;; ++attempt) {
+    std::string name = temporary_name(path);
+    if (make(name.c_str())) return name;
+    if (errno != EEXIST || attempt == kMaxAttempts) return write_error(name, "created", errno);
+  }
+}
+
+Result<std::string> make_temporary_directory(const std::string& path) {
+  return make_temporary(path, [](const char* name) { return ::mkdir(name, 0777) == 0; });
+}
+
+// The folder that a path leads to, through symbolic links. A path to nothing is its own.
+Result<std::string> resolved_folder(const std::string& path) {
+  struct stat facts = {};
+  if (::lstat(path.c_str(), &facts) != 0) return path;
+  if (::stat(path.c_str(), &facts) != 0) {
+    return error(PL_IO_WRITE, "%s: expected a folder or nothing, found a symbolic link to nothing", path.c_str());
+  }
+  if (!S_ISDIR(facts.st_mode)) {
+    return error(PL_IO_WRITE, "%s: expected a folder or nothing, found a file", path.c_str());
+  }
+  char* real = ::realpath(path.c_str(), nullptr);
+  if (real == nullptr) return write_error(path, "resolved", errno);
+  std::string folder = real;
+  std::free(real);
+  return folder;
+}
+
+bool same_folder(const std::string& a, const std::string& b) {
+  struct stat x = {};
+  struct stat y = {};
+  return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+// Tried by moving the folder in and back: a mount within one file system is not seen otherwise.
+bool lies_across_a_mount(const std::string& temporary, const std::string& target) {
+  const std::string inside = temporary_name(target + "/");
+  if (std::rename(temporary.c_str(), inside.c_str()) != 0) return errno == EXDEV;
+  return std::rename(inside.c_str(), temporary.c_str()) != 0;
+}
+
 Status rename_over(const std::string& from, const std::string& to) {
   return std::rename(from.c_str(), to.c_str()) == 0 ? Status() : write_error(to, "replaced", errno);
 }
@@ -71,9 +118,11 @@ Status make_parent_directories(const std::string& path) {
 }
 
 Result<AtomicFile> AtomicFile::create(const std::string& path) {
-  std::string temporary = temporary_name(path);
-  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor < 0) return write_error(temporary, "created", errno);
+  int descriptor = -1;
+  PL_ASSIGN_OR_RETURN(std::string temporary, make_temporary(path, [&descriptor](const char* name) {
+                        descriptor = ::open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+                        return descriptor >= 0;
+                      }));
   return AtomicFile(path, std::move(temporary), descriptor);
 }
 
@@ -113,19 +162,31 @@ Status AtomicFile::commit() {
 }
 
 Result<AtomicDirectory> AtomicDirectory::create(const std::string& path) {
-  const std::string target = without_trailing_slashes(path);
-  struct stat facts = {};
-  if (::stat(target.c_str(), &facts) == 0 && !S_ISDIR(facts.st_mode)) {
-    return error(PL_IO_WRITE, "%s: expected a folder or nothing, found a file", target.c_str());
-  }
+  PL_ASSIGN_OR_RETURN(const std::string target, resolved_folder(without_trailing_slashes(path)));
   PL_RETURN_IF_ERROR(make_parent_directories(target));
-  std::string temporary = temporary_name(target);
-  if (::mkdir(temporary.c_str(), 0777) != 0) return write_error(temporary, "created", errno);
-  return AtomicDirectory(target, std::move(temporary));
+  struct stat facts = {};
+  const bool exists = ::stat(target.c_str(), &facts) == 0;
+  // Replacing the working folder would leave its users in one that has no name any more.
+  if (exists && same_folder(target, ".")) return create_within(target);
+  Result<std::string> beside = make_temporary_directory(target);
+  if (!beside.ok()) return exists ? create_within(target) : Result<AtomicDirectory>(beside.status());
+  if (exists && lies_across_a_mount(beside.value(), target)) {
+    ::rmdir(beside.value().c_str());
+    return create_within(target);
+  }
+  return AtomicDirectory(target, std::move(beside).value(), false);
+}
+
+Result<AtomicDirectory> AtomicDirectory::create_within(const std::string& target) {
+  PL_ASSIGN_OR_RETURN(std::string temporary, make_temporary_directory(target + "/"));
+  return AtomicDirectory(target, std::move(temporary), true);
 }
 
 AtomicDirectory::AtomicDirectory(AtomicDirectory&& other) noexcept
-    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), names_(std::move(other.names_)) {
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      names_(std::move(other.names_)),
+      within_(other.within_) {
   other.temporary_.clear();
 }
 
@@ -142,13 +203,21 @@ std::string AtomicDirectory::add(const std::string& name) {
 
 Status AtomicDirectory::commit() {
   PL_RETURN_IF_ERROR(sync_directory(temporary_));
+  return within_ ? move_files() : move_folder();
+}
+
+Status AtomicDirectory::move_folder() {
   if (std::rename(temporary_.c_str(), path_.c_str()) == 0) {
     temporary_.clear();
     return sync_directory(parent_of(path_));
   }
-  if (errno != ENOTEMPTY && errno != EEXIST) return write_error(path_, "replaced", errno);
+  if (errno != ENOTEMPTY && errno != EEXIST && errno != EBUSY) return write_error(path_, "replaced", errno);
   // After the exchange the destructor removes the old files, which now lie under the temporary name.
   if (!target_holds_other_files() && exchange()) return sync_directory(parent_of(path_));
+  return move_files();
+}
+
+Status AtomicDirectory::move_files() const {
   for (const std::string& name : names_) {
     PL_RETURN_IF_ERROR(rename_over(temporary_ + "/" + name, path_ + "/" + name));
   }

@@ -35,14 +35,17 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-/// Writes a folder of files as one thing. Files are written (with AtomicFile) into a temporary folder beside the
-/// target; commit() then
+/// Writes a folder of files as one thing. The target may be a symbolic link to a folder. Files are written (with
+/// AtomicFile) into a temporary folder beside the target; commit() then
 ///  - renames the folder when the target does not exist or is an empty folder: one atomic step;
 ///  - exchanges the two folders when every file in the target is about to be replaced: one atomic step where the file
 ///  system has it;
 ///  - else (the target holds other files, which are kept) moves the files over one by one in the order of add(): each
 ///  is
 ///    replaced atomically, and the last one added is the last one replaced.
+/// Where a folder beside an existing target cannot be made or renamed into it (no right to write there, the target is a
+/// mount point) and where the target is the working folder, the temporary folder lies within the target and the files
+/// are moved one by one. create() finds that out, so that a long computation does not end in a failing commit().
 /// Dropped without commit(), it removes the temporary folder.
 class AtomicDirectory {
  public:
@@ -59,13 +62,18 @@ class AtomicDirectory {
   Status commit();
 
  private:
-  AtomicDirectory(std::string path, std::string temporary) : path_(std::move(path)), temporary_(std::move(temporary)) {}
+  AtomicDirectory(std::string path, std::string temporary, bool within)
+      : path_(std::move(path)), temporary_(std::move(temporary)), within_(within) {}
+  static Result<AtomicDirectory> create_within(const std::string& target);
+  Status move_folder();
+  Status move_files() const;
   bool target_holds_other_files() const;
   bool exchange() const;
 
   std::string path_;
   std::string temporary_;
   std::vector<std::string> names_;
+  bool within_;  ///< the temporary folder lies in the target
 };
 
 /// Creates `path`'s missing parent folders. @return PL_IO_WRITE / PL_DISK_FULL on failure.
