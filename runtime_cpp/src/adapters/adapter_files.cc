@@ -1,5 +1,6 @@
 // Adapter::load and Adapter::save: PEFT's folder.
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -21,6 +22,13 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text;
   for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
   return "[" + text + "]";
+}
+
+// What an entry of two long names and numbers never reaches, and room for metadata of other tools.
+size_t max_header(const AdapterLayout& layout) {
+  constexpr size_t kPerTensor = 4 << 10;
+  constexpr size_t kMetadata = 64 << 10;
+  return std::min(kMaxSafetensorsHeader, kMetadata + 2 * layout.sites.size() * kPerTensor);
 }
 
 Status check_base(const AdapterLayout& layout, const SafetensorsFile& file) {
@@ -94,8 +102,9 @@ Status write_text(const std::string& path, const std::string& text) {
 }  // namespace
 
 Result<Adapter::Pointer> Adapter::load(std::shared_ptr<const AdapterLayout> layout, const std::string& dir) {
-  PL_ASSIGN_OR_RETURN(const SafetensorsFile file,
-                      SafetensorsFile::open(dir + "/" + kTensorFile, PL_ADAPTER_MISSING_FILE, PL_ADAPTER_CORRUPT));
+  PL_ASSIGN_OR_RETURN(
+      const SafetensorsFile file,
+      SafetensorsFile::open(dir + "/" + kTensorFile, PL_ADAPTER_MISSING_FILE, PL_ADAPTER_CORRUPT, max_header(*layout)));
   PL_RETURN_IF_ERROR(check_base(*layout, file));
   PL_ASSIGN_OR_RETURN(AdapterConfig config, read_adapter_config(*layout, dir + "/" + kConfigFile));
   PL_RETURN_IF_ERROR(check_tensors(*layout, config, file));

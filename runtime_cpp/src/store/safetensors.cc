@@ -10,8 +10,6 @@ namespace pocketlora {
 namespace {
 
 constexpr size_t kLengthBytes = 8;
-// The bound of the reference implementation: a header is text about tensors, not a place for data.
-constexpr uint64_t kMaxHeader = 100'000'000;
 
 // Bits per element of the format's dtypes; 0 for one that it does not have.
 int dtype_bits(const std::string& dtype) {
@@ -84,15 +82,19 @@ void check_tiling(const std::map<std::string, SafetensorsEntry>& entries, ByteSp
 }
 
 // [begin, end) of the header's JSON, or what is wrong with the length.
-Result<ByteSpan> header_of(const MappedFile& file, pl_status corrupt) {
+Result<ByteSpan> header_of(const MappedFile& file, pl_status corrupt, size_t max_header) {
   if (file.size() < kLengthBytes) {
     return error(corrupt, "%s: not a safetensors file: %zu bytes, expected at least 8", file.path().c_str(),
                  file.size());
   }
   const uint64_t length = little_endian_64(file.data());
-  if (length > kMaxHeader || length > file.size() - kLengthBytes) {
+  if (length > file.size() - kLengthBytes) {
     return error(corrupt, "%s: truncated or not a safetensors file: a header of %llu bytes in a file of %zu",
                  file.path().c_str(), static_cast<unsigned long long>(length), file.size());
+  }
+  if (length > max_header) {
+    return error(corrupt, "%s: expected a header of at most %zu bytes, found %llu", file.path().c_str(), max_header,
+                 static_cast<unsigned long long>(length));
   }
   return file.bytes().subspan(kLengthBytes, static_cast<size_t>(length));
 }
@@ -103,10 +105,11 @@ void read_metadata(const JsonNode& node, std::map<std::string, std::string>* met
 
 }  // namespace
 
-Result<SafetensorsFile> SafetensorsFile::open(const std::string& path, pl_status missing, pl_status corrupt) {
+Result<SafetensorsFile> SafetensorsFile::open(const std::string& path, pl_status missing, pl_status corrupt,
+                                              size_t max_header) {
   PL_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::open(path, missing));
   SafetensorsFile file(std::move(mapping));
-  PL_ASSIGN_OR_RETURN(const ByteSpan header, header_of(file.file_, corrupt));
+  PL_ASSIGN_OR_RETURN(const ByteSpan header, header_of(file.file_, corrupt, max_header));
   const std::string_view text(reinterpret_cast<const char*>(header.data()), header.size());
   PL_ASSIGN_OR_RETURN(const Json json, parse_json(text, path + " (header)", corrupt));
   if (!json.is_object()) return error(corrupt, "%s: the header must be a JSON object", path.c_str());

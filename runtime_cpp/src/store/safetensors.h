@@ -20,12 +20,17 @@ struct SafetensorsEntry {
   ByteSpan data;
 };
 
+/// The longest header that the reference implementation reads.
+constexpr size_t kMaxSafetensorsHeader = 100'000'000;
+
 /// A validated safetensors file, read in place. Opening refuses: a header that is short, too long, not JSON, or has a
 /// key twice; unknown dtypes; sizes that do not follow from dtype and shape; offsets out of range; overlaps; holes.
 class SafetensorsFile {
  public:
   /// @param missing, @param corrupt codes for a file that is not there, or not valid.
-  static Result<SafetensorsFile> open(const std::string& path, pl_status missing, pl_status corrupt);
+  /// @param max_header bytes; parsing takes several times as many, so a caller that knows its tensors asks for less.
+  static Result<SafetensorsFile> open(const std::string& path, pl_status missing, pl_status corrupt,
+                                      size_t max_header = kMaxSafetensorsHeader);
 
   const std::map<std::string, SafetensorsEntry>& entries() const { return entries_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }

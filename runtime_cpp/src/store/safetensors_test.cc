@@ -79,10 +79,20 @@ TEST_F(HostileFile, HeaderLengths) {
   EXPECT_TRUE(refused(std::string(8, '\0'), {"not valid JSON"}));
   EXPECT_TRUE(refused(std::string(8, '\xff') + "{}", {"truncated"}));
   EXPECT_TRUE(refused(std::string("\x03\0\0\0\0\0\0\0{}", 10), {"truncated"}));
-  // A length that fits the file but is beyond the format's bound.
   std::string huge = with_length("", "");
   huge[3] = 0x7f;
   EXPECT_TRUE(refused(huge, {"truncated"}));
+}
+
+TEST_F(HostileFile, AHeaderLongerThanTheCallerExpects) {
+  const std::string header = "{" + tensor("a", "U8", "[4]", 0, 4) + "}";
+  write_text_file(dir_ / "f", with_length(header, "1234"));
+  const auto open = [this](size_t max_header) {
+    return SafetensorsFile::open(dir_ / "f", PL_ADAPTER_MISSING_FILE, PL_ADAPTER_CORRUPT, max_header).status();
+  };
+  EXPECT_TRUE(open(header.size()).ok());
+  EXPECT_TRUE(fails_with(open(header.size() - 1), PL_ADAPTER_CORRUPT,
+                         {dir_ / "f", "at most " + std::to_string(header.size() - 1)}));
 }
 
 TEST_F(HostileFile, HeadersThatAreNotTensors) {
