@@ -1,6 +1,7 @@
 #include "adapters/adapter_config.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -20,11 +21,11 @@ nlohmann::ordered_json number(double value) {
 
 }  // namespace
 
-float AdapterConfig::site_scale(size_t site) const {
+double AdapterConfig::exact_scale(size_t site) const {
   const int64_t r = site_ranks[site];
   if (r == 0) return 0;
   const auto divisor = static_cast<double>(r);
-  return static_cast<float>(site_alphas[site] / (use_rslora ? std::sqrt(divisor) : divisor));
+  return site_alphas[site] / (use_rslora ? std::sqrt(divisor) : divisor);
 }
 
 std::vector<std::string> AdapterConfig::target_modules(const AdapterLayout& layout) const {
@@ -52,8 +53,8 @@ Result<AdapterConfig> make_adapter_config(const AdapterLayout& layout, int64_t r
     return error(PL_RANK_TOO_LARGE, "rank: expected at most %lld (the bundle's maximum), found %lld",
                  static_cast<long long>(layout.max_rank), static_cast<long long>(rank));
   }
-  if (!std::isfinite(alpha) || alpha <= 0) {
-    return error(PL_INVALID_ARGUMENT, "alpha: expected a finite number above 0, found %g", alpha);
+  if (!(alpha > 0 && alpha <= FLT_MAX)) {
+    return error(PL_INVALID_ARGUMENT, "alpha: expected a finite 32-bit number above 0, found %g", alpha);
   }
   ProblemList unknown;
   for (const std::string& target : target_modules) {

@@ -19,7 +19,9 @@ struct AdapterConfig {
   std::vector<double> site_alphas;  ///< one per site
 
   /// alpha / r of a site, or alpha / sqrt(r) with rsLoRA; 0 for an unused site.
-  float site_scale(size_t site) const;
+  double exact_scale(size_t site) const;
+  /// exact_scale() as the kernels take it; it must fit.
+  float site_scale(size_t site) const { return static_cast<float>(exact_scale(site)); }
 
   /// The shortest target_modules that give exactly the used sites: module names, or whole site names when a module is
   /// adapted in some layers only.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 #include "adapters/adapter_config.h"
@@ -62,9 +63,10 @@ class ConfigReader {
     const std::vector<std::string> excluded = read_modules("exclude_modules", false);
     const std::vector<int64_t> layers = read_layers();
     select_sites(targets, excluded, layers);
-    read_pattern("rank_pattern", true,
-                 [this](size_t i, double value) { config_.site_ranks[i] = static_cast<int64_t>(value); });
-    read_pattern("alpha_pattern", false, [this](size_t i, double value) { config_.site_alphas[i] = value; });
+    const auto rank_of = [](const JsonNode& value) { return value.as_int(1, INT32_MAX); };
+    const auto alpha_of = [](const JsonNode& value) { return value.as_number(); };
+    read_pattern<int64_t>("rank_pattern", rank_of, &config_.site_ranks);
+    read_pattern<double>("alpha_pattern", alpha_of, &config_.site_alphas);
     check_ranges();
     PL_RETURN_IF_ERROR(malformed_.to_status(PL_ADAPTER_CORRUPT, path_ + ": not a valid adapter_config.json"));
     PL_RETURN_IF_ERROR(
@@ -149,19 +151,18 @@ class ConfigReader {
   }
 
   // PEFT takes the first key that matches; two keys with different values for one site depend on the order in the file.
-  template <typename Set>
-  void read_pattern(const char* key, bool integral, Set set) {
+  template <typename T, typename ValueOf>
+  void read_pattern(const char* key, const ValueOf& value_of, std::vector<T>* site_values) {
     if (!root_.has(key)) return;
-    std::vector<std::pair<std::string, double>> pattern;
+    std::vector<std::pair<std::string, T>> pattern;
     for (const auto& member : root_.require_object(key).members()) {
-      const JsonNode& value = member.second;
-      pattern.emplace_back(member.first, integral ? static_cast<double>(value.as_int()) : value.as_number());
+      pattern.emplace_back(member.first, value_of(member.second));
       if (!is_plain_name(member.first))
         unsupported_.addf("%s with a regular expression (\"%s\")", key, member.first.c_str());
     }
     if (!unsupported_.empty()) return;
     for (size_t i = 0; i < layout_.sites.size(); ++i) {
-      const std::pair<std::string, double>* chosen = nullptr;
+      const std::pair<std::string, T>* chosen = nullptr;
       for (const auto& entry : pattern) {
         if (config_.site_ranks[i] == 0 || !matches_pattern(layout_.sites[i].name, entry.first)) continue;
         if (chosen != nullptr && chosen->second != entry.second) {
@@ -170,19 +171,19 @@ class ConfigReader {
         }
         chosen = &entry;
       }
-      if (chosen != nullptr) set(i, chosen->second);
+      if (chosen != nullptr) (*site_values)[i] = chosen->second;
     }
   }
 
   void check_ranges() {
     if (!(config_.dropout >= 0 && config_.dropout < 1))
       malformed_.addf("lora_dropout: expected [0, 1), found %g", config_.dropout);
-    std::vector<std::string> seen;
     for (size_t i = 0; i < layout_.sites.size(); ++i) {
       const auto found = static_cast<long long>(config_.site_ranks[i]);
       const char* name = layout_.sites[i].name.c_str();
-      if (found < 0) malformed_.addf("%s: expected a rank of at least 1, found %lld", name, found);
-      if (!std::isfinite(config_.site_alphas[i])) malformed_.addf("%s: lora_alpha is not a finite number", name);
+      if (!(std::fabs(config_.exact_scale(i)) <= FLT_MAX)) {
+        malformed_.addf("%s: lora_alpha %g gives a scale that does not fit in 32 bits", name, config_.site_alphas[i]);
+      }
       if (found > layout_.max_rank) {
         too_large_.addf("%s: expected at most %lld, found %lld", name, static_cast<long long>(layout_.max_rank), found);
       }

@@ -97,7 +97,23 @@ TEST_F(AdapterConfigFile, RefusesNonsense) {
   EXPECT_TRUE(fails_with(read(R"({"r": "4"})").status(), PL_ADAPTER_CORRUPT, {"found a string"}));
   EXPECT_TRUE(fails_with(read(R"({"lora_dropout": 1})").status(), PL_ADAPTER_CORRUPT, {"lora_dropout"}));
   EXPECT_TRUE(fails_with(read(R"({"rank_pattern": {"q_proj": -1}})").status(), PL_ADAPTER_CORRUPT, {"found -1"}));
+  // Exact in 64 bits; beyond what a double or a rank can be.
+  EXPECT_TRUE(fails_with(read(R"({"rank_pattern": {"q_proj": 9223372036854775807}})").status(), PL_ADAPTER_CORRUPT,
+                         {"rank_pattern.q_proj", "found 9223372036854775807"}));
+  EXPECT_TRUE(fails_with(read(R"({"rank_pattern": {"q_proj": 0}})").status(), PL_ADAPTER_CORRUPT,
+                         {"rank_pattern.q_proj", "found 0"}));
+  EXPECT_TRUE(fails_with(read(R"({"rank_pattern": {"down_proj": 0}})").status(), PL_ADAPTER_CORRUPT, {"found 0"}));
   EXPECT_TRUE(fails_with(read(R"({"target_modules": []})").status(), PL_ADAPTER_CORRUPT, {"at least one"}));
+}
+
+TEST_F(AdapterConfigFile, RefusesScalesThatAreNotFinite) {
+  for (const char* alpha : {"1e300", "-1e300", "1e39"}) {
+    const std::string changes = std::string("{\"r\": 1, \"lora_alpha\": ") + alpha + "}";
+    EXPECT_TRUE(fails_with(read(changes).status(), PL_ADAPTER_CORRUPT, {"layers.0.self_attn.q_proj", "lora_alpha"}));
+  }
+  EXPECT_TRUE(fails_with(read(R"({"alpha_pattern": {"layers.1.self_attn.q_proj": 1e300}})").status(),
+                         PL_ADAPTER_CORRUPT, {"layers.1.self_attn.q_proj", "1e+300"}));
+  EXPECT_TRUE(read(R"({"r": 4, "lora_alpha": 1e38})").ok());
 }
 
 TEST_F(AdapterConfigFile, ReadsWhatItWrites) {
@@ -123,6 +139,7 @@ TEST(MakeAdapterConfig, ChecksItsArguments) {
   EXPECT_TRUE(fails_with(make_adapter_config(*layout, 0, 8, {}).status(), PL_INVALID_ARGUMENT, {"rank"}));
   EXPECT_TRUE(fails_with(make_adapter_config(*layout, 9, 8, {}).status(), PL_RANK_TOO_LARGE, {"8", "9"}));
   EXPECT_TRUE(fails_with(make_adapter_config(*layout, 4, NAN, {}).status(), PL_INVALID_ARGUMENT, {"alpha"}));
+  EXPECT_TRUE(fails_with(make_adapter_config(*layout, 4, 1e39, {}).status(), PL_INVALID_ARGUMENT, {"alpha"}));
   EXPECT_TRUE(fails_with(make_adapter_config(*layout, 4, 8, {"q_proj", "x", "y"}).status(), PL_UNKNOWN_TARGET_MODULE,
                          {"q_proj, down_proj", "- x", "- y"}));
   EXPECT_EQ(make_adapter_config(*layout, 4, 8, {"down_proj"}).value().site_ranks, (Ranks{0, 4, 0, 4}));

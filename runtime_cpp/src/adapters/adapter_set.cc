@@ -36,6 +36,20 @@ Status check_adapters(const AdapterLayout& layout, const std::vector<WeightedAda
   return Status();
 }
 
+// A scale that overflows would make the logits inf or NaN without a word of why.
+Status check_scales(const AdapterLayout& layout, const std::vector<WeightedAdapter>& adapters) {
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    for (size_t s = 0; s < layout.sites.size(); ++s) {
+      const AdapterSiteView view = adapters[i].adapter->site(s);
+      if (view.rank == 0 || std::isfinite(view.scale[0] * adapters[i].weight)) continue;
+      return error(PL_INVALID_ARGUMENT, "adapter %zu of the set: the weight %g times the scale %g at %s is not finite",
+                   i, static_cast<double>(adapters[i].weight), static_cast<double>(view.scale[0]),
+                   layout.sites[s].name.c_str());
+    }
+  }
+  return Status();
+}
+
 struct WeightedView {
   AdapterSiteView view;
   float weight;
@@ -77,6 +91,7 @@ const float* AdapterSet::own(std::vector<float> values) {
 Result<AdapterSet> AdapterSet::combine(const std::shared_ptr<const AdapterLayout>& layout,
                                        std::vector<WeightedAdapter> adapters) {
   PL_RETURN_IF_ERROR(check_adapters(*layout, adapters));
+  PL_RETURN_IF_ERROR(check_scales(*layout, adapters));
   AdapterSet set;
   for (size_t i = 0; i < layout->sites.size(); ++i) {
     const AdapterSiteLayout& site = layout->sites[i];

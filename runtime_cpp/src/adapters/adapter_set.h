@@ -26,7 +26,7 @@ class AdapterSet {
   AdapterSet& operator=(const AdapterSet&) = delete;
 
   /// @return PL_RANK_TOO_LARGE when ranks add up to more than the bundle's maximum, PL_INVALID_ARGUMENT for a weight
-  /// that is not finite or an adapter of another layout.
+  /// that is not finite or makes a scale so, PL_ADAPTER_OTHER_BASE for an adapter of another layout.
   static Result<AdapterSet> combine(const std::shared_ptr<const AdapterLayout>& layout,
                                     std::vector<WeightedAdapter> adapters);
 

@@ -107,6 +107,10 @@ TEST(AdapterSet, RefusesWhatCannotBeBound) {
   EXPECT_TRUE(fails_with(AdapterSet::combine(layout, {{five, 1.0F}, {five, 1.0F}}).status(), PL_RANK_TOO_LARGE,
                          {"add up to 10", "at most 8"}));
   EXPECT_TRUE(fails_with(AdapterSet::combine(layout, {{five, NAN}}).status(), PL_INVALID_ARGUMENT, {"weight"}));
+  const Adapter::Pointer doubled = Adapter::create(layout, 1, 2, {}, 1).value();  // its scale is 2
+  EXPECT_TRUE(fails_with(AdapterSet::combine(layout, {{five, 1.0F}, {doubled, 3e38F}}).status(), PL_INVALID_ARGUMENT,
+                         {"adapter 1", "weight", "scale 2", "layers.0.self_attn.q_proj"}));
+  EXPECT_TRUE(AdapterSet::combine(layout, {{doubled, 1e38F}}).ok());
   EXPECT_TRUE(fails_with(AdapterSet::combine(layout, {{nullptr, 1.0F}}).status(), PL_INVALID_ARGUMENT));
   auto other = std::make_shared<AdapterLayout>(*layout);
   other->base_sha256 = std::string(64, 'c');

@@ -99,10 +99,16 @@ void JsonNode::wrong_type(const char* expected) const {
   }
 }
 
-int64_t JsonNode::as_int() const {
+int64_t JsonNode::as_int(int64_t minimum, int64_t maximum) const {
   int64_t value = 0;
-  if (!to_int64(*value_, &value)) wrong_type("a 64-bit integer");
-  return value;
+  if (!to_int64(*value_, &value)) {
+    wrong_type("a 64-bit integer");
+    return minimum > 0 ? minimum : 0;
+  }
+  if (value >= minimum && value <= maximum) return value;
+  problems_->addf("%s: expected at least %lld and at most %lld, found %lld", path_.c_str(),
+                  static_cast<long long>(minimum), static_cast<long long>(maximum), static_cast<long long>(value));
+  return minimum;
 }
 
 double JsonNode::as_number() const {
@@ -144,16 +150,7 @@ std::vector<std::pair<std::string, JsonNode>> JsonNode::members() const {
 }
 
 int64_t JsonNode::require_int(const char* key, int64_t minimum, int64_t maximum) const {
-  const JsonNode node = child(key);
-  int64_t value = 0;
-  if (!to_int64(*node.value_, &value)) {
-    node.wrong_type("a 64-bit integer");
-    return minimum > 0 ? minimum : 0;
-  }
-  if (value >= minimum && value <= maximum) return value;
-  problems_->addf("%s: expected at least %lld and at most %lld, found %lld", node.path_.c_str(),
-                  static_cast<long long>(minimum), static_cast<long long>(maximum), static_cast<long long>(value));
-  return minimum;
+  return child(key).as_int(minimum, maximum);
 }
 
 double JsonNode::require_number(const char* key) const { return child(key).as_number(); }

@@ -54,7 +54,8 @@ class JsonNode {
   std::vector<JsonNode> elements() const;
 
   /// This value itself, checked.
-  int64_t as_int() const;
+  int64_t as_int(int64_t minimum = std::numeric_limits<int64_t>::min(),
+                 int64_t maximum = std::numeric_limits<int64_t>::max()) const;
   double as_number() const;
   bool as_bool() const;
   std::string as_string() const;
