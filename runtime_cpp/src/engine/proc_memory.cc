@@ -1,5 +1,7 @@
 #include "engine/proc_memory.h"
 
+#include <unistd.h>
+
 #include <cinttypes>
 #include <cstdio>
 #include <functional>
@@ -68,9 +70,10 @@ MappingMemory parse_proc_smaps(std::string_view text, uintptr_t begin, uintptr_t
 }
 
 MappingMemory read_mapping_memory(const void* data, size_t size) {
-  constexpr uintptr_t kLargestPage = 65536;
+  // Rounded to this system's pages, not more: what lies behind the mapping is somebody else's.
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<uintptr_t>(data);
-  const uintptr_t end = (begin + size + kLargestPage - 1) / kLargestPage * kLargestPage;
+  const uintptr_t end = (begin + size + page - 1) / page * page;
   return parse_proc_smaps(read_proc_file("/proc/self/smaps"), begin, end);
 }
 

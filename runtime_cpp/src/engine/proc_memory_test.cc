@@ -1,6 +1,9 @@
 #include "engine/proc_memory.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 namespace pocketlora {
 namespace {
@@ -28,6 +31,23 @@ TEST(ProcMemory, SumsTheMappingsInsideTheRange) {
 }
 
 TEST(ProcMemory, ReadsThisProcess) { EXPECT_GT(read_process_memory().rss_anon, 0); }
+
+TEST(ProcMemory, LeavesOutDirtyPagesBehindTheMapping) {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  auto* pages =
+      static_cast<uint8_t*>(::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(pages, MAP_FAILED);
+  pages[page] = 1;
+  const int file = ::open("/proc/self/exe", O_RDONLY);
+  ASSERT_GE(file, 0);
+  ASSERT_EQ(::mmap(pages, page, PROT_READ, MAP_SHARED | MAP_FIXED, file, 0), pages);
+  EXPECT_EQ(pages[0], 0x7F);  // touched: the first byte of an ELF file
+  const MappingMemory memory = read_mapping_memory(pages, page - 1);
+  EXPECT_EQ(memory.resident, static_cast<int64_t>(page));
+  EXPECT_EQ(memory.private_dirty, 0);
+  ::munmap(pages, 2 * page);
+  ::close(file);
+}
 
 }  // namespace
 }  // namespace pocketlora
