@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_MAJOR = 1
+SCHEMA_MAJOR = 2
 SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
 MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
@@ -244,7 +244,6 @@ class Manifest(_Model):
     """manifest.json."""
 
     schema_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] = SCHEMA_VERSION
-    created: str
     generator: dict[str, str]
     model: Model
     quantization: Quantization

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from datetime import datetime, timezone
 from pathlib import Path
 
 from pocketlora_export import __version__
@@ -17,11 +16,6 @@ _TOOLS = ("torch", "executorch", "torchao", "transformers")
 def generator() -> dict[str, str]:
     """Versions of what made the bundle."""
     return {"pocketlora": __version__} | {name: importlib.metadata.version(name) for name in _TOOLS}
-
-
-def now() -> str:
-    """The time as the manifest writes it, UTC to the second."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def list_files(folder: Path, known: dict[str, str]) -> list[File]:

@@ -71,7 +71,7 @@ def model_rows(manifest: Manifest) -> Rows:
     yield "vocabulary", f"{model.vocab_size}, head {'tied' if model.tie_word_embeddings else 'of its own'}"
     yield "rotary", f"theta {model.rope_theta:g}, scaling {(model.rope_scaling or {}).get('rope_type', 'none')}"
     yield "tokenizer", _tokenizer(manifest)
-    yield "made", f"{manifest.created} by " + ", ".join(f"{k} {v}" for k, v in manifest.generator.items())
+    yield "made by", ", ".join(f"{k} {v}" for k, v in manifest.generator.items())
     yield "base SHA-256", manifest.base_sha256
 
 

@@ -16,7 +16,7 @@ from pocketlora_export.bundle.files import new_folder, require_space
 from pocketlora_export.bundle.flat_tensor import TensorMeta, file_size, write_flat_tensor
 from pocketlora_export.bundle.manifest import BASE, MANIFEST, Manifest, Tokenizer
 from pocketlora_export.bundle.tokenizer import read_chat_template, write_tokenizer
-from pocketlora_export.bundle.writer import generator, list_files, now, write_manifest
+from pocketlora_export.bundle.writer import generator, list_files, write_manifest
 from pocketlora_export.data.chat import ChatTemplate
 from pocketlora_export.errors import PocketLoraError, Status, all_of, raise_all
 from pocketlora_export.families.base import Family, ModelFacts, Quantization
@@ -151,7 +151,6 @@ def _manifest(job: Job, folder: Path, programs: list[ProgramSpec], tokenizer: To
     card = model_card(model, quantization, limits, list(job.targets))
     (folder / "README.md").write_text(card, "utf-8")
     return Manifest(
-        created=now(),
         generator=generator(),
         model=model,
         quantization=quantization,

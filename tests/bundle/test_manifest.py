@@ -47,7 +47,7 @@ def test_has_exactly_the_documented_keys(document: dict[str, Any]) -> None:
     assert all(f"`{key}`" in text for key in document["memory"])
 
 
-@pytest.mark.parametrize("version", ["2.0", "0.9", "17.3"])
+@pytest.mark.parametrize("version", ["3.0", "1.0", "17.3"])
 def test_other_major_versions_are_refused(document: dict[str, Any], version: str) -> None:
     error = _failure({**document, "schema_version": version})
     assert error.status is Status.BUNDLE_VERSION
@@ -55,7 +55,7 @@ def test_other_major_versions_are_refused(document: dict[str, Any], version: str
 
 
 def test_a_newer_version_is_refused_whatever_else_it_holds() -> None:
-    assert _failure({"schema_version": "2.0", "surprise": 1}).status is Status.BUNDLE_VERSION
+    assert _failure({"schema_version": "3.0", "surprise": 1}).status is Status.BUNDLE_VERSION
 
 
 @pytest.mark.parametrize("version", [None, 1, "one", "v1.0"])
@@ -64,7 +64,7 @@ def test_no_version(document: dict[str, Any], version: object) -> None:
 
 
 def test_a_newer_minor_version_with_new_keys_is_read(document: dict[str, Any]) -> None:
-    document["schema_version"] = "1.7"
+    document["schema_version"] = "2.7"
     document["limits"]["new_limit"] = 3
     assert parse_manifest(json.dumps(document).encode(), HERE).limits.max_rank == document["limits"]["max_rank"]
 

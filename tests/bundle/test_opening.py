@@ -91,8 +91,8 @@ def test_empty_checksum(bundle: Path) -> None:
 
 
 def test_newer_schema(bundle: Path) -> None:
-    _edit_manifest(bundle, lambda d: d.update(schema_version="2.0"))
-    assert "2.0" in _failure(open_bundle, bundle, Status.BUNDLE_VERSION)
+    _edit_manifest(bundle, lambda d: d.update(schema_version="3.0"))
+    assert "3.0" in _failure(open_bundle, bundle, Status.BUNDLE_VERSION)
 
 
 def test_missing_files_are_all_listed(bundle: Path) -> None:

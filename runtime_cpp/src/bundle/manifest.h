@@ -12,7 +12,7 @@
 namespace pocketlora {
 
 /// The only major version of the manifest's schema that this reader knows.
-inline constexpr int kSchemaMajor = 1;
+inline constexpr int kSchemaMajor = 2;
 
 /// Element types that cross the boundary between runtime and programs.
 enum class DType { kFloat32, kInt64, kUint8 };

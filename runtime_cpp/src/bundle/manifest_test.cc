@@ -46,16 +46,16 @@ TEST(Manifest, NullBosMeansNone) {
 
 TEST(Manifest, RefusesAnUnknownMajorVersion) {
   json document = valid_manifest();
-  document["schema_version"] = "2.0";
+  document["schema_version"] = "3.0";
   document.erase("model");  // whatever a newer schema looks like
   const Status status = parse(document);
   EXPECT_EQ(status.code(), PL_BUNDLE_VERSION);
-  expect_problem(status, "2.0");
+  expect_problem(status, "3.0");
 }
 
 TEST(Manifest, ReadsANewerMinorVersion) {
   json document = valid_manifest();
-  document["schema_version"] = "1.7";
+  document["schema_version"] = "2.7";
   document["news"] = "ignored";
   EXPECT_TRUE(parse(document).ok());
 }

@@ -101,7 +101,7 @@ json file(const char* path, int size) { return {{"path", path}, {"size", size}, 
 
 json valid_manifest() {
   json manifest;
-  manifest["schema_version"] = "1.0";
+  manifest["schema_version"] = "2.0";
   manifest["model"] = {{"family", "llama"}, {"name", "test"},      {"hidden_size", 16}, {"num_layers", 1},
                        {"num_heads", 2},    {"num_kv_heads", 1},   {"head_dim", 8},     {"vocab_size", 32},
                        {"bos_token_id", 1}, {"eos_token_ids", {2}}};

@@ -121,10 +121,10 @@ TEST_F(DamagedBundleTest, AChangedManifestIsFound) {
 
 TEST_F(DamagedBundleTest, ANewerSchemaIsRefused) {
   nlohmann::json manifest = nlohmann::json::parse(info_.manifest_json);
-  manifest["schema_version"] = "2.0";
+  manifest["schema_version"] = "3.0";
   write_manifest(manifest);
   EXPECT_EQ(open(), PL_BUNDLE_VERSION);
-  EXPECT_NE(message_.find("2.0"), std::string::npos) << message_;
+  EXPECT_NE(message_.find("3.0"), std::string::npos) << message_;
 }
 
 TEST_F(DamagedBundleTest, MethodsMustAgreeWithTheManifest) {
