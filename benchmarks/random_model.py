@@ -25,9 +25,13 @@ _DEFAULT_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 _SHAPES: dict[str, tuple[int, int, int, int, int, int, bool, dict[str, Any]]] = {
     "135m": (576, 1536, 30, 9, 3, 49152, True, _DEFAULT_ROPE),
     "1b": (2048, 8192, 16, 32, 8, 128256, True, _LLAMA3_ROPE),
+    "3b": (3072, 8192, 28, 24, 8, 128256, True, _LLAMA3_ROPE),
     "7b": (4096, 11008, 32, 32, 32, 32000, False, _DEFAULT_ROPE),
 }
 SHAPES = tuple(_SHAPES)
+# Values drawn once, and how many of them in a row one stretch of a matrix takes.
+_DRAWN = 1 << 24
+_STRETCH = 1 << 20
 
 
 def config_of(shape: str, layers: int | None = None) -> dict[str, Any]:
@@ -73,21 +77,42 @@ def _layer_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _random(shape: tuple[int, ...]) -> torch.Tensor:
-    if len(shape) == 1:
-        return torch.ones(shape, dtype=torch.float16)
-    return (torch.randn(shape) * 0.02).half()
+class _Weights:
+    """Normal values, drawn once: every stretch of rows is a random slice of them with random scales of its rows.
+
+    Drawing billions of values would take longer than writing them; a slice under other scales quantizes to other codes
+    and scales.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._chance = torch.Generator().manual_seed(seed)
+        self._drawn = torch.randn(_DRAWN, generator=self._chance).half()
+
+    def make(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Ones for a norm; a matrix of float16 [rows, cols] with a standard deviation of about 0.02."""
+        if len(shape) == 1:
+            return torch.ones(shape, dtype=torch.float16)
+        rows, cols = shape
+        made = torch.empty(shape, dtype=torch.float16)
+        scales = (0.02 * torch.exp(0.3 * torch.randn(rows, 1, generator=self._chance))).half()
+        step = max(1, _STRETCH // cols)
+        for begin in range(0, rows, step):
+            count = min(step, rows - begin)
+            start = int(torch.randint(_DRAWN - count * cols, (1,), generator=self._chance))
+            drawn = self._drawn[start : start + count * cols].view(count, cols)
+            torch.mul(drawn, scales[begin : begin + count], out=made[begin : begin + count])
+        return made
 
 
-def _shards(config: dict[str, Any]) -> Iterator[dict[str, torch.Tensor]]:
+def _shards(config: dict[str, Any], weights: _Weights) -> Iterator[dict[str, torch.Tensor]]:
     """The tensors, in pieces of one layer."""
     ends = (config["vocab_size"], config["hidden_size"])
-    yield {"model.embed_tokens.weight": _random(ends), "model.norm.weight": _random(ends[1:])}
+    yield {"model.embed_tokens.weight": weights.make(ends), "model.norm.weight": weights.make(ends[1:])}
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
-        yield {f"{prefix}{name}.weight": _random(shape) for name, shape in _layer_shapes(config).items()}
+        yield {f"{prefix}{name}.weight": weights.make(shape) for name, shape in _layer_shapes(config).items()}
     if not config["tie_word_embeddings"]:
-        yield {"lm_head.weight": _random(ends)}
+        yield {"lm_head.weight": weights.make(ends)}
 
 
 def _write_tokenizer(directory: Path) -> None:
@@ -109,12 +134,11 @@ def _write_tokenizer(directory: Path) -> None:
 
 def write_random_model(directory: Path, shape: str, layers: int | None = None, seed: int = 0) -> None:
     """Write a model of a known shape with random float16 weights to a new folder."""
-    torch.manual_seed(seed)
     config = config_of(shape, layers)
     directory.mkdir(parents=True)
     weight_map: dict[str, str] = {}
     total = 0
-    for number, tensors in enumerate(_shards(config)):
+    for number, tensors in enumerate(_shards(config, _Weights(seed))):
         file = f"model-{number:05d}.safetensors"
         save_file(tensors, directory / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(tensors, file)
