@@ -45,4 +45,20 @@ static inline uint16_t float_to_half(float value) {
   return static_cast<uint16_t>(sign | ((bits - (112u << 23) + 0xFFFu + odd) >> 13));
 }
 
+/// @return the value of a bfloat16, exactly.
+static inline float bfloat16_to_float(uint16_t value) {
+  const uint32_t bits = static_cast<uint32_t>(value) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof(result));
+  return result;
+}
+
+/// @return the nearest bfloat16 (ties to even); too large becomes infinity.
+static inline uint16_t float_to_bfloat16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return 0x7FC0u;
+  return static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
+}
+
 }  // namespace pocketlora
