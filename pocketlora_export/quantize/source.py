@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pocketlora_export.bundle.checkpoint import TensorEntry, read_checkpoint
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
-from pocketlora_export.quantize.checkpoint import DTYPE_NAMES, DTYPES, TensorEntry, read_checkpoint
+from pocketlora_export.quantize.checkpoint import DTYPE_NAMES, DTYPES
 from pocketlora_export.quantize.stored import StoredTensor
 
 CONFIG = "config.json"

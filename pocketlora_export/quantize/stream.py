@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pocketlora_export.bundle.checkpoint import TensorEntry
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
 from pocketlora_export.q4 import TILE_ROWS, Q4Spec
-from pocketlora_export.quantize.checkpoint import TensorEntry
+from pocketlora_export.quantize.checkpoint import read_rows
 from pocketlora_export.quantize.matrix import quantize_packed
 from pocketlora_export.quantize.stored import StoredTensor
 
@@ -53,7 +54,7 @@ def _count_not_finite(values: Tensor) -> int:
 
 
 def _convert(piece: _Piece, entry: TensorEntry) -> _Result:
-    values = entry.read_rows(piece.begin, piece.end)
+    values = read_rows(entry, piece.begin, piece.end)
     bad = _count_not_finite(values)
     spec = piece.tensor.q4
     if bad or spec is None:
