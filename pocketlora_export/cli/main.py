@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "train": "Train a LoRA adapter on a bundle with the C++ runtime.",
     "eval": "Loss, perplexity and log-probabilities of text rows.",
     "generate": "Write text with a bundle and, if given, an adapter.",
+    "adapter": "Import, export, merge, inspect and compare adapters.",
     "dequantize": "Write a bundle's base back as an ordinary Hugging Face folder.",
     "demo": "The whole chain on the model that ships with the project.",
 }
@@ -29,17 +30,29 @@ INTERRUPTED = 130
 class LazyGroup(click.Group):
     """A group that knows its commands by name, and turns every expected failure into a message and an exit code."""
 
+    def __init__(
+        self,
+        *args: Any,
+        table: dict[str, str] = COMMANDS,
+        module: str = "pocketlora_export.cli.{}",
+        **kwargs: Any,
+    ) -> None:
+        """`table`: name -> one line of help; `module`: where the click command `command` of a name is."""
+        super().__init__(*args, **kwargs)
+        self._table = table
+        self._module = module
+
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, in the order of use."""
-        return list(COMMANDS)
+        return list(self._table)
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command; None when there is no such command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._table:
             return None
-        module = importlib.import_module(f"pocketlora_export.cli.{cmd_name}")
+        module = importlib.import_module(self._module.format(cmd_name))
         command: click.Command = module.command
         return command
 
@@ -47,7 +60,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self._table.items()))
 
     @override
     def invoke(self, ctx: click.Context) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pocketlora_export.adapters.lora_config import CONFIG_NAME
 from pocketlora_export.adapters.output import check_output, save_adapter
-from pocketlora_export.adapters.peft_folder import CONFIG_NAME, WEIGHTS_NAME
+from pocketlora_export.adapters.peft_folder import WEIGHTS_NAME
 from pocketlora_export.errors import PocketLoraError, Status
 
 
@@ -145,3 +148,65 @@ def test_a_link_to_an_empty_folder_is_followed(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to(tmp_path / "real")
     save_adapter(FakeAdapter("new"), tmp_path / "out")
     assert (tmp_path / "real" / WEIGHTS_NAME).read_text() == "new"
+
+
+def _libc_error(call: str, code: int) -> str:
+    return f"{call}: {os.strerror(code)}"
+
+
+@pytest.fixture(params=["tmpfs", "bind"])
+def mount_point(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """An empty folder on which a file system is really mounted: another one, or a folder of the same one."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    libc = ctypes.CDLL(None, use_errno=True)
+    place, source = tmp_path / "mounted", tmp_path / "source"
+    place.mkdir()
+    source.mkdir()
+    bind_flag = 4096 if request.param == "bind" else 0
+    kind = None if bind_flag else b"tmpfs"
+    if libc.mount(bytes(source), bytes(place), kind, bind_flag, None) != 0:
+        pytest.skip(_libc_error("mounting is not allowed here", ctypes.get_errno()))
+    try:
+        yield place
+    finally:
+        assert libc.umount2(bytes(place), 2) == 0, _libc_error("umount", ctypes.get_errno())
+
+
+def test_an_adapter_is_written_into_a_mount_point(mount_point: Path) -> None:
+    check_output(mount_point, force=False)
+    assert list(mount_point.iterdir()) == []
+    save_adapter(FakeAdapter("old"), mount_point)
+    check_output(mount_point, force=True)
+    save_adapter(FakeAdapter("new"), mount_point)
+    assert files(mount_point) == {CONFIG_NAME: "new", WEIGHTS_NAME: "new"}
+    assert not list(mount_point.parent.glob(".*"))
+
+
+def test_trouble_leaves_what_was_in_a_mount_point(mount_point: Path) -> None:
+    save_adapter(FakeAdapter("old"), mount_point)
+    with pytest.raises(PocketLoraError, match=f"output {mount_point} cannot be written: No space left"):
+        save_adapter(FakeAdapter("new", fail), mount_point)
+    assert files(mount_point) == {CONFIG_NAME: "old", WEIGHTS_NAME: "old"}
+
+
+def test_the_working_folder_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_output(Path(), force=False)
+    save_adapter(FakeAdapter("new"), Path())
+    assert files(Path()) == {CONFIG_NAME: "new", WEIGHTS_NAME: "new"}
+
+
+def test_parents_that_were_made_for_nothing_go(tmp_path: Path) -> None:
+    with pytest.raises(PocketLoraError):
+        save_adapter(FakeAdapter("new", fail), tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
+    left = tmp_path / f".out.{os.getpid()}.new"
+    left.mkdir()
+    (left / WEIGHTS_NAME).write_text("half")
+    check_output(tmp_path / "out", force=False)
+    save_adapter(FakeAdapter("new"), tmp_path / "out")
+    assert files(tmp_path) == WHOLE

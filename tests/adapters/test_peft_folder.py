@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pocketlora_export.adapters.peft_folder import BASE_KEY, CONFIG_NAME, WEIGHTS_NAME, read_card
+from pocketlora_export.adapters.lora import BASE_KEY
+from pocketlora_export.adapters.lora_config import CONFIG_NAME
+from pocketlora_export.adapters.peft_folder import WEIGHTS_NAME, read_card
 from pocketlora_export.errors import PocketLoraError, Status
 
 

@@ -13,7 +13,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from pocketlora_export.adapters.peft_folder import CONFIG_NAME, WEIGHTS_NAME
+from pocketlora_export.adapters.lora_config import CONFIG_NAME
+from pocketlora_export.adapters.peft_folder import WEIGHTS_NAME
 from tests.cli.conftest import Cli, write_rows
 from tests.support.bundles import Bundled
 from tests.support.models import MODULES, TinyModel
