@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pocketlora_export.cli import console
+from pocketlora_export.cli.adapter_weights import adapters_option
 from pocketlora_export.cli.options import (
     PATH,
     bundle_argument,
@@ -20,7 +21,8 @@ from pocketlora_export.cli.options import (
 )
 from pocketlora_export.data.packing import MicroBatch, pack
 from pocketlora_export.evaluate.metrics import Metrics, RowLogprobs, evaluate
-from pocketlora_export.runtime import Adapter, Engine
+from pocketlora_export.runtime import Engine
+from pocketlora_export.runtime.engine import AdapterSet
 
 
 @click.command(
@@ -31,7 +33,7 @@ from pocketlora_export.runtime import Adapter, Engine
 )
 @bundle_argument
 @click.option("--data", type=PATH, required=True, help="Rows to evaluate (JSONL).")
-@click.option("--adapter", type=PATH, help="PEFT folder of an adapter.")
+@adapters_option
 @click.option("--logprobs", is_flag=True, help="Also print the log-probability of every token.")
 @row_options
 @runtime_options
@@ -41,7 +43,7 @@ def command(bundle: Path, data: Path, logprobs: bool, as_json: bool, **options: 
     with Engine(bundle, backend=options["backend"], num_threads=options["threads"]) as engine:
         rows = load_rows(engine, bundle, data, truncate=options["truncate"], train_on_prompt=options["train_on_prompt"])
         batches = pack(rows.rows, pack_limits(engine))
-        with opened_adapters(engine, options["adapter"]) as adapters:
+        with opened_adapters(engine, options["adapters"]) as adapters:
             metrics = _evaluate(engine, batches, adapters, logprobs)
     if as_json:
         console.print_json(_as_json(metrics, logprobs))
@@ -49,7 +51,7 @@ def command(bundle: Path, data: Path, logprobs: bool, as_json: bool, **options: 
         _print(metrics, logprobs)
 
 
-def _evaluate(engine: Engine, batches: list[MicroBatch], adapters: list[Adapter], logprobs: bool) -> Metrics:
+def _evaluate(engine: Engine, batches: list[MicroBatch], adapters: AdapterSet, logprobs: bool) -> Metrics:
     with console.progress() as bar:
         task = bar.add_task("evaluating", total=len(batches), status="")
 

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from pocketlora_export.cli import console
-from pocketlora_export.cli.options import PATH, bundle_argument, opened_adapters, runtime_options
+from pocketlora_export.cli.adapter_weights import adapters_option
+from pocketlora_export.cli.options import bundle_argument, opened_adapters, runtime_options
 from pocketlora_export.cli.values import TEXT, FiniteFloatRange, OptionsCommand
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.detokenizer import Detokenizer
@@ -23,7 +24,8 @@ DEFAULT_NEW_TOKENS = 128
     cls=OptionsCommand,
     epilog="\b\nExample:\n"
     '  pocketlora-export generate out/bundle --prompt "Once upon a time" --max-new-tokens 60\n'
-    '  pocketlora-export generate out/bundle --adapter out/notes-adapter --chat --prompt "Hello" --temperature 0.7\n\n'
+    '  pocketlora-export generate out/bundle --adapter out/notes-adapter --chat --prompt "Hello" --temperature 0.7\n'
+    '  pocketlora-export generate out/bundle --adapter out/notes:0.7 --adapter out/log:0.3 --prompt "Dear"\n\n'
     "The text is streamed to stdout; --json prints one object at the end instead.",
 )
 @bundle_argument
@@ -32,7 +34,7 @@ DEFAULT_NEW_TOKENS = 128
 )
 @click.option("--chat", is_flag=True, help="Put the prompt into the bundle's chat template as the user's turn.")
 @click.option("--system", type=TEXT, help="System message for --chat.")
-@click.option("--adapter", type=PATH, help="PEFT folder of an adapter.")
+@adapters_option
 @click.option(
     "--max-new-tokens",
     "--max-tokens",
@@ -62,7 +64,7 @@ def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
             options["top_p"],
             options["seed"],
         )
-        with opened_adapters(engine, options["adapter"]) as adapters, Session(engine) as session:
+        with opened_adapters(engine, options["adapters"]) as adapters, Session(engine) as session:
             session.set_adapters(adapters)
             writer = _Writer(Detokenizer(coder.tokenizer, ids), stream=not as_json)
             generation = session.generate(ids, sampling, writer.push)

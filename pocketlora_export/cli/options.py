@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from pocketlora_export.cli.adapter_weights import WeightedFolder
 from pocketlora_export.cli.values import TEXT
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.dataset import Dataset, RowOptions, load_dataset
 from pocketlora_export.data.packing import PackLimits
-from pocketlora_export.errors import PocketLoraError, Status
+from pocketlora_export.errors import PocketLoraError, Status, all_of
 from pocketlora_export.runtime import Adapter, Engine
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,13 +78,15 @@ def pack_limits(engine: Engine) -> PackLimits:
 
 
 @contextmanager
-def opened_adapters(engine: Engine, folder: Path | None) -> Iterator[list[Adapter]]:
-    """The adapter set of `--adapter`: one adapter, or none for the bare base."""
-    if folder is None:
-        yield []
-        return
-    with load_adapter(engine, folder) as adapter:
-        yield [adapter]
+def opened_adapters(engine: Engine, folders: Sequence[WeightedFolder]) -> Iterator[list[tuple[Adapter, float]]]:
+    """The adapter set of `--adapter`, with weights; empty = the bare base. All bad folders are told at once."""
+    with ExitStack() as stack:
+        loads = [partial(_opened, engine, found, stack) for found in folders]
+        yield all_of(*loads)
+
+
+def _opened(engine: Engine, found: WeightedFolder, stack: ExitStack) -> tuple[Adapter, float]:
+    return stack.enter_context(load_adapter(engine, found.folder)), found.weight
 
 
 def load_adapter(engine: Engine, folder: Path) -> Adapter:
