@@ -34,9 +34,12 @@ Result<AdapterConfig> make_adapter_config(const AdapterLayout& layout, int64_t r
                                           const std::vector<std::string>& target_modules);
 
 /// Reads PEFT's adapter_config.json and resolves it over the layout: target_modules (names or "all-linear"),
-/// exclude_modules, layers_to_transform, rank_pattern, alpha_pattern, use_rslora. What would change the computation and
-/// is not implemented (DoRA, trained biases, modules_to_save, ...) is PL_ADAPTER_UNSUPPORTED, all of it in one message.
-Result<AdapterConfig> read_adapter_config(const AdapterLayout& layout, const std::string& path);
+/// exclude_modules, layers_to_transform, rank_pattern, alpha_pattern, use_rslora. A regular expression in
+/// target_modules or exclude_modules is not evaluated: the tensors decide which sites it stands for. What would change
+/// the computation and is not implemented (DoRA, trained biases, modules_to_save, ...) is PL_ADAPTER_UNSUPPORTED, all
+/// of it in one message. @param has_tensors one per site: whether the adapter's file has a tensor of it.
+Result<AdapterConfig> read_adapter_config(const AdapterLayout& layout, const std::vector<bool>& has_tensors,
+                                          const std::string& path);
 
 /// The text of adapter_config.json as PEFT's LoraConfig.from_pretrained reads it.
 std::string adapter_config_text(const AdapterLayout& layout, const AdapterConfig& config);

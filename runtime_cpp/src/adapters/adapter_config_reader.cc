@@ -1,8 +1,12 @@
 #include <algorithm>
+#include <cctype>
 #include <cfloat>
 #include <cmath>
+#include <map>
+#include <optional>
 
 #include "adapters/adapter_config.h"
+#include "adapters/name_pattern.h"
 #include "common/json_access.h"
 #include "store/mapped_file.h"
 
@@ -28,6 +32,8 @@ constexpr UnsupportedField kUnsupportedFields[] = {
     {"use_bdlora", "block-diagonal LoRA"},
     {"arrow_config", "Arrow routing"},
     {"velora_config", "VeLoRA"},
+    {"kasa_config", "KaSA"},
+    {"monteclora_config", "MonteCLoRA"},
     {"layers_pattern", "a pattern of layer names"},
 };
 
@@ -39,30 +45,40 @@ bool is_set(const Json& value) {
   return true;
 }
 
-// Names plainly written, perhaps anchored by ^ as PEFT's own patterns are: no regular expression is needed for them.
-bool is_plain_name(const std::string& text) {
-  const size_t start = !text.empty() && text[0] == '^' ? 1 : 0;
-  return text.size() > start && std::all_of(text.begin() + static_cast<std::ptrdiff_t>(start), text.end(), [](char c) {
-           return c == '.' || c == '_' || c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-                  (c >= 'A' && c <= 'Z');
-         });
+bool is_all_linear(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text == "all-linear";
 }
 
-bool matches_pattern(const std::string& site, const std::string& pattern) {
-  return pattern[0] == '^' ? site == pattern.substr(1) : matches_target(site, pattern);
+// The names in one member of a document, in the file's order, which Json does not keep.
+std::vector<std::string> names_in_order(std::string_view text, const char* key) {
+  const auto root = nlohmann::ordered_json::parse(text.begin(), text.end(), nullptr, false);
+  std::vector<std::string> names;
+  for (const auto& member : root[key].items()) names.push_back(member.key());
+  return names;
 }
+
+// target_modules or exclude_modules: a list of names, or a regular expression, which is not evaluated.
+struct ModuleFilter {
+  std::vector<std::string> names;
+  bool is_expression = false;
+
+  bool matches(const std::string& site) const {
+    return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return matches_target(site, name); });
+  }
+};
 
 class ConfigReader {
  public:
-  ConfigReader(const AdapterLayout& layout, const Json& json, std::string path)
-      : layout_(layout), path_(std::move(path)), root_(json, "", &malformed_) {}
+  ConfigReader(const AdapterLayout& layout, const std::vector<bool>& has_tensors, const Json& json,
+               std::string_view text, std::string path)
+      : layout_(layout), has_tensors_(has_tensors), text_(text), path_(std::move(path)), root_(json, "", &malformed_) {}
 
   Result<AdapterConfig> read() {
     read_scalars();
-    const std::vector<std::string> targets = read_modules("target_modules", true);
-    const std::vector<std::string> excluded = read_modules("exclude_modules", false);
-    const std::vector<int64_t> layers = read_layers();
-    select_sites(targets, excluded, layers);
+    const ModuleFilter targets = read_modules("target_modules", true);
+    const ModuleFilter excluded = read_modules("exclude_modules", false);
+    select_sites(targets, excluded, read_layers());
     const auto rank_of = [](const JsonNode& value) { return value.as_int(1, INT32_MAX); };
     const auto alpha_of = [](const JsonNode& value) { return value.as_number(); };
     read_pattern<int64_t>("rank_pattern", rank_of, &config_.site_ranks);
@@ -106,27 +122,27 @@ class ConfigReader {
     }
   }
 
-  // A list of names, or for target_modules the word "all-linear" (an empty list stands for it).
-  std::vector<std::string> read_modules(const char* key, bool required) {
+  ModuleFilter read_modules(const char* key, bool required) {
+    ModuleFilter filter;
     if (!root_.has(key)) {
       if (required) malformed_.addf("%s: expected a list of module names, found nothing", key);
-      return {};
+    } else if (!root_.json()[key].is_string()) {
+      filter.names = root_.require_strings(key);
+      if (required) check_targets(filter.names);
+    } else {
+      all_linear_ = all_linear_ || (required && is_all_linear(root_.require_string(key)));
+      filter.is_expression = !(required && all_linear_);
     }
-    if (!root_.json()[key].is_string()) return check_names(root_.require_strings(key), required);
-    const std::string text = root_.require_string(key);
-    all_linear_ = required && text == "all-linear";
-    if (!all_linear_) unsupported_.addf("%s as a regular expression (\"%s\"): list the modules", key, text.c_str());
-    return {};
+    return filter;
   }
 
-  std::vector<std::string> check_names(std::vector<std::string> names, bool required) {
+  void check_targets(const std::vector<std::string>& names) {
+    if (names.empty()) malformed_.add("target_modules: expected at least one module");
     for (const std::string& name : names) {
       const bool known = std::any_of(layout_.sites.begin(), layout_.sites.end(),
                                      [&](const AdapterSiteLayout& site) { return matches_target(site.name, name); });
-      if (required && !known) unknown_.add(name);
+      if (!known) unknown_.add(name);
     }
-    if (required && names.empty()) malformed_.add("target_modules: expected at least one module");
-    return names;
   }
 
   std::vector<int64_t> read_layers() {
@@ -136,42 +152,40 @@ class ConfigReader {
     return {root_.require_int(key)};
   }
 
-  void select_sites(const std::vector<std::string>& targets, const std::vector<std::string>& excluded,
-                    const std::vector<int64_t>& layers) {
-    const auto any = [](const std::vector<std::string>& names, const std::string& site) {
-      return std::any_of(names.begin(), names.end(),
-                         [&](const std::string& name) { return matches_target(site, name); });
-    };
-    for (const AdapterSiteLayout& site : layout_.sites) {
+  // Where a filter is a regular expression, the tensors in the file say which sites it stands for.
+  void select_sites(const ModuleFilter& targets, const ModuleFilter& excluded, const std::vector<int64_t>& layers) {
+    const bool tensors_decide = targets.is_expression || excluded.is_expression;
+    for (size_t i = 0; i < layout_.sites.size(); ++i) {
+      const AdapterSiteLayout& site = layout_.sites[i];
       const bool in_layer = layers.empty() || std::find(layers.begin(), layers.end(), site.layer) != layers.end();
-      const bool used = (all_linear_ || any(targets, site.name)) && !any(excluded, site.name) && in_layer;
+      const bool wanted = all_linear_ || targets.is_expression || targets.matches(site.name);
+      const bool used = wanted && !excluded.matches(site.name) && in_layer && (!tensors_decide || has_tensors_[i]);
       config_.site_ranks.push_back(used ? config_.rank : 0);
       config_.site_alphas.push_back(config_.alpha);
     }
   }
 
-  // PEFT takes the first key that matches; two keys with different values for one site depend on the order in the file.
+  // PEFT takes the first key in the file that matches.
   template <typename T, typename ValueOf>
   void read_pattern(const char* key, const ValueOf& value_of, std::vector<T>* site_values) {
     if (!root_.has(key)) return;
-    std::vector<std::pair<std::string, T>> pattern;
-    for (const auto& member : root_.require_object(key).members()) {
-      pattern.emplace_back(member.first, value_of(member.second));
-      if (!is_plain_name(member.first))
-        unsupported_.addf("%s with a regular expression (\"%s\")", key, member.first.c_str());
-    }
-    if (!unsupported_.empty()) return;
-    for (size_t i = 0; i < layout_.sites.size(); ++i) {
-      const std::pair<std::string, T>* chosen = nullptr;
-      for (const auto& entry : pattern) {
-        if (config_.site_ranks[i] == 0 || !matches_pattern(layout_.sites[i].name, entry.first)) continue;
-        if (chosen != nullptr && chosen->second != entry.second) {
-          unsupported_.addf("%s: \"%s\" and \"%s\" disagree at %s", key, chosen->first.c_str(), entry.first.c_str(),
-                            layout_.sites[i].name.c_str());
-        }
-        chosen = &entry;
+    std::map<std::string, T> values;
+    for (const auto& member : root_.require_object(key).members()) values[member.first] = value_of(member.second);
+    if (values.empty()) return;
+    std::vector<std::pair<NamePattern, T>> pattern;
+    for (const std::string& name : names_in_order(text_, key)) {
+      const std::optional<NamePattern> parsed = NamePattern::parse(name);
+      if (parsed.has_value()) {
+        pattern.emplace_back(*parsed, values[name]);
+      } else {
+        unsupported_.addf("%s with a regular expression (\"%s\"); 'pocketlora-export adapter import' resolves it", key,
+                          name.c_str());
       }
-      if (chosen != nullptr) (*site_values)[i] = chosen->second;
+    }
+    for (size_t i = 0; i < layout_.sites.size(); ++i) {
+      const auto first = std::find_if(pattern.begin(), pattern.end(),
+                                      [&](const auto& entry) { return entry.first.matches(layout_.sites[i].name); });
+      if (config_.site_ranks[i] > 0 && first != pattern.end()) (*site_values)[i] = first->second;
     }
   }
 
@@ -191,6 +205,8 @@ class ConfigReader {
   }
 
   const AdapterLayout& layout_;
+  const std::vector<bool>& has_tensors_;
+  std::string_view text_;
   std::string path_;
   ProblemList malformed_, unsupported_, unknown_, too_large_;
   JsonNode root_;
@@ -200,12 +216,13 @@ class ConfigReader {
 
 }  // namespace
 
-Result<AdapterConfig> read_adapter_config(const AdapterLayout& layout, const std::string& path) {
+Result<AdapterConfig> read_adapter_config(const AdapterLayout& layout, const std::vector<bool>& has_tensors,
+                                          const std::string& path) {
   PL_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path, PL_ADAPTER_MISSING_FILE));
   const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
   PL_ASSIGN_OR_RETURN(const Json json, parse_json(text, path, PL_ADAPTER_CORRUPT));
   if (!json.is_object()) return error(PL_ADAPTER_CORRUPT, "%s: expected a JSON object", path.c_str());
-  return ConfigReader(layout, json, path).read();
+  return ConfigReader(layout, has_tensors, json, text, path).read();
 }
 
 }  // namespace pocketlora

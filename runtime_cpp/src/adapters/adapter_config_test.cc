@@ -22,59 +22,13 @@ class AdapterConfigFile : public ::testing::Test {
   }
   Result<AdapterConfig> read_text(const std::string& text) {
     write_text_file(dir_ / "adapter_config.json", text);
-    return read_adapter_config(*layout_, dir_ / "adapter_config.json");
+    return read_adapter_config(*layout_, std::vector<bool>(layout_->sites.size(), true), dir_ / "adapter_config.json");
   }
-  std::vector<int64_t> ranks(const std::string& changes) {
-    const Result<AdapterConfig> config = read(changes);
-    EXPECT_TRUE(config.ok()) << config.status().message();
-    return config.ok() ? config.value().site_ranks : std::vector<int64_t>();
-  }
-
   TempDir dir_;
   std::shared_ptr<const AdapterLayout> layout_ = small_layout();
 };
 
 using Ranks = std::vector<int64_t>;
-
-TEST_F(AdapterConfigFile, ResolvesTargets) {
-  EXPECT_EQ(ranks("{}"), (Ranks{4, 0, 4, 0}));
-  EXPECT_EQ(ranks(R"({"target_modules": ["q_proj", "mlp.down_proj"]})"), (Ranks{4, 4, 4, 4}));
-  EXPECT_EQ(ranks(R"({"target_modules": "all-linear"})"), (Ranks{4, 4, 4, 4}));
-  EXPECT_EQ(ranks(R"({"target_modules": ["model.layers.1.mlp.down_proj"]})"), (Ranks{0, 0, 0, 4}));
-  EXPECT_EQ(ranks(R"({"target_modules": "all-linear", "exclude_modules": ["q_proj"]})"), (Ranks{0, 4, 0, 4}));
-  EXPECT_EQ(ranks(R"({"layers_to_transform": [1]})"), (Ranks{0, 0, 4, 0}));
-  EXPECT_EQ(ranks(R"({"layers_to_transform": 0})"), (Ranks{4, 0, 0, 0}));
-}
-
-TEST_F(AdapterConfigFile, ResolvesPatterns) {
-  EXPECT_EQ(
-      ranks(
-          R"({"target_modules": "all-linear", "rank_pattern": {"down_proj": 2, "^model.layers.1.self_attn.q_proj": 8}})"),
-      (Ranks{4, 2, 8, 2}));
-  const Result<AdapterConfig> config =
-      read(R"({"alpha_pattern": {"layers.1.self_attn.q_proj": 16}, "use_rslora": true})");
-  ASSERT_TRUE(config.ok()) << config.status().message();
-  EXPECT_FLOAT_EQ(config.value().site_scale(0), 8 / std::sqrt(4.0F));
-  EXPECT_FLOAT_EQ(config.value().site_scale(2), 16 / std::sqrt(4.0F));
-  EXPECT_EQ(config.value().site_scale(1), 0.0F);
-}
-
-TEST_F(AdapterConfigFile, RefusesWhatItCannotCompute) {
-  const Status status =
-      read(R"({"use_dora": true, "modules_to_save": ["lm_head"], "bias": "all", "fan_in_fan_out": true,
-                                 "lora_bias": true, "layers_pattern": "h", "init_lora_weights": "pissa_niter_4"})")
-          .status();
-  EXPECT_TRUE(fails_with(status, PL_ADAPTER_UNSUPPORTED,
-                         {"adapter_config.json", "use_dora", "modules_to_save", "bias \"all\"", "fan_in_fan_out",
-                          "lora_bias", "layers_pattern", "pissa_niter_4"}));
-  EXPECT_TRUE(fails_with(read(R"({"peft_type": "IA3"})").status(), PL_ADAPTER_UNSUPPORTED, {"IA3"}));
-  EXPECT_TRUE(fails_with(read(R"({"target_modules": ".*\\.q_proj"})").status(), PL_ADAPTER_UNSUPPORTED,
-                         {"regular expression"}));
-  EXPECT_TRUE(fails_with(read(R"({"rank_pattern": {".*q_proj": 2}})").status(), PL_ADAPTER_UNSUPPORTED, {".*q_proj"}));
-  EXPECT_TRUE(fails_with(read(R"({"rank_pattern": {"q_proj": 2, "self_attn.q_proj": 3}})").status(),
-                         PL_ADAPTER_UNSUPPORTED, {"disagree"}));
-  EXPECT_TRUE(read(R"({"init_lora_weights": "gaussian"})").ok());
-}
 
 TEST_F(AdapterConfigFile, ListsValidModules) {
   EXPECT_TRUE(fails_with(read(R"({"target_modules": ["q_proj", "c_attn", "roj"]})").status(), PL_UNKNOWN_TARGET_MODULE,

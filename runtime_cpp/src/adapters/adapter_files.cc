@@ -48,6 +48,15 @@ void check_tensor(const SafetensorsFile& file, const std::string& name, const st
   if (!is_float_dtype(entry->dtype)) problems->add(name + ": expected dtype F32, F16 or BF16, found " + entry->dtype);
 }
 
+std::vector<bool> sites_with_tensors(const AdapterLayout& layout, const SafetensorsFile& file) {
+  std::vector<bool> present;
+  for (const AdapterSiteLayout& site : layout.sites) {
+    present.push_back(file.find(peft_tensor_name(site.name, 'A')) != nullptr ||
+                      file.find(peft_tensor_name(site.name, 'B')) != nullptr);
+  }
+  return present;
+}
+
 // Every tensor that the config promises, in its shape, and nothing else: an ignored tensor would be an adapter without
 // effect.
 Status check_tensors(const AdapterLayout& layout, const AdapterConfig& config, const SafetensorsFile& file) {
@@ -68,6 +77,7 @@ Status check_tensors(const AdapterLayout& layout, const AdapterConfig& config, c
       problems.add(named.first + ": not expected, found shape " + shape_text(named.second.shape));
     }
   }
+  if (expected.empty()) problems.add("no linear layer of this bundle is adapted");
   return problems.to_status(PL_ADAPTER_MISMATCH,
                             file.path() + ": the tensors do not fit this bundle and adapter_config.json");
 }
@@ -106,7 +116,8 @@ Result<Adapter::Pointer> Adapter::load(std::shared_ptr<const AdapterLayout> layo
       const SafetensorsFile file,
       SafetensorsFile::open(dir + "/" + kTensorFile, PL_ADAPTER_MISSING_FILE, PL_ADAPTER_CORRUPT, max_header(*layout)));
   PL_RETURN_IF_ERROR(check_base(*layout, file));
-  PL_ASSIGN_OR_RETURN(AdapterConfig config, read_adapter_config(*layout, dir + "/" + kConfigFile));
+  PL_ASSIGN_OR_RETURN(AdapterConfig config,
+                      read_adapter_config(*layout, sites_with_tensors(*layout, file), dir + "/" + kConfigFile));
   PL_RETURN_IF_ERROR(check_tensors(*layout, config, file));
   PL_ASSIGN_OR_RETURN(AdapterTensors tensors, AdapterTensors::allocate(*layout, config.site_ranks));
   ProblemList not_finite;
@@ -117,7 +128,7 @@ Result<Adapter::Pointer> Adapter::load(std::shared_ptr<const AdapterLayout> layo
     read_tensor(file, peft_tensor_name(layout->sites[i].name, 'B'), site.b, &not_finite);
   }
   PL_RETURN_IF_ERROR(not_finite.to_status(PL_ADAPTER_CORRUPT, file.path() + ": values that are not finite"));
-  return from_tensors(std::move(layout), std::move(config), std::move(tensors));
+  return Pointer(from_tensors(std::move(layout), std::move(config), std::move(tensors)));
 }
 
 Status Adapter::save(const std::string& dir) const {
