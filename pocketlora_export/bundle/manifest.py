@@ -202,8 +202,20 @@ class Stages(_Model):
     head: End
 
 
+class MemoryRow(_Model):
+    """What a program takes when no call has more than `rows` rows, in bytes: the touched part of its arena, scratch.
+
+    Scratch is at max_rank: `scratch` + threads · `scratch_per_thread`.
+    """
+
+    rows: Positive
+    arena: Count
+    scratch: Count
+    scratch_per_thread: Count
+
+
 class Memory(_Model):
-    """Estimate at train_t_max, max_rank and max_seq_len; bytes by part."""
+    """Estimate at train_t_max, max_rank and max_seq_len; bytes by part. Tables end at train_t_max, prefill_t_max."""
 
     arena_train: Count
     arena_infer: Count
@@ -214,6 +226,8 @@ class Memory(_Model):
     kv_cache: Count
     scratch: Count
     other: Count
+    train_rows: Annotated[list[MemoryRow], Field(min_length=1)]
+    infer_rows: Annotated[list[MemoryRow], Field(min_length=1)]
 
 
 class Golden(_Model):

@@ -14,7 +14,9 @@ from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.decoder import Block, Decoder, LoraSite
 from pocketlora_export.graphs.gradient import backward_stage
 from pocketlora_export.graphs.stage import Dim, InputSpec, Limits, OutputSpec, Stage
+from pocketlora_export.graphs.trace import StageTrace, trace
 from pocketlora_export.lower import cpu
+from pocketlora_export.lower.planned import planned_tensors
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, Kind, MethodSpec, PortSpec, ProgramSpec, StageBinding
 
 Progress = Callable[[str], None]
@@ -86,10 +88,20 @@ def _arena_bytes(program: ExecutorchProgramManager) -> dict[str, int]:
     return {plan.name: sum(plan.non_const_buffer_sizes[1:]) for plan in plans}
 
 
-def _method(stage: Stage, rows: int, limits: Limits, arena_bytes: int) -> MethodSpec:
-    inputs = tuple(_port(spec, rows) for spec in stage.inputs)
-    outputs = tuple(_port(spec, rows) for spec in stage.outputs)
-    return MethodSpec(stage.name, min(limits.t_min, rows), rows, arena_bytes, inputs, outputs)
+def _method(
+    stage: Stage, limits: Limits, program: ExecutorchProgramManager, arena_bytes: int, traced: StageTrace
+) -> MethodSpec:
+    rows = traced.rows
+    return MethodSpec(
+        name=stage.name,
+        t_min=min(limits.t_min, rows),
+        t_max=rows,
+        arena_bytes=arena_bytes,
+        inputs=tuple(_port(spec, rows) for spec in stage.inputs),
+        outputs=tuple(_port(spec, rows) for spec in stage.outputs),
+        planned=planned_tensors(program, stage),
+        trace=traced,
+    )
 
 
 def _end(stage: Stage, decoder: Decoder) -> EndBinding:
@@ -132,16 +144,18 @@ def _lower_plan(
     out_dir: Path,
     progress: Progress,
 ) -> ProgramSpec:
-    captured = {}
+    captured, traces = {}, {}
     for stage, rows in plan.stages:
         progress(f"{plan.kind}: {stage.name}")
         captured[stage.name] = capture(stage, rows, limits)
+        # Before the lowering, which changes the captured graphs.
+        traces[stage.name] = trace(captured[stage.name], stage, rows)
     progress(f"{plan.kind}: to ExecuTorch")
     program = _BACKENDS[backend](captured)
     file = f"programs/{backend}/{plan.kind}.pte"
     _write(program, out_dir / file)
     arenas = _arena_bytes(program)
-    methods = tuple(_method(stage, rows, limits, arenas[stage.name]) for stage, rows in plan.stages)
+    methods = tuple(_method(stage, limits, program, arenas[stage.name], traces[stage.name]) for stage, _ in plan.stages)
     return ProgramSpec(backend, plan.kind, file, methods, _bindings(decoder, plan, sites))
 
 

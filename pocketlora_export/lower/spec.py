@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pocketlora_export.graphs.trace import Size, StageTrace
+
 Kind = Literal["train", "infer"]
 
 
@@ -19,8 +21,17 @@ class PortSpec:
 
 
 @dataclass(frozen=True)
+class PlannedTensor:
+    """A value inside a lowered stage: its fixed place in planned memory `memory`, and its size at some extents."""
+
+    memory: int
+    offset: int
+    nbytes: Size
+
+
+@dataclass(frozen=True)
 class MethodSpec:
-    """A lowered stage. `arena_bytes` is what its planned memory needs at `t_max`."""
+    """A lowered stage. `arena_bytes` is what its planned memory needs at `t_max`; `planned` says what lies where."""
 
     name: str
     t_min: int
@@ -28,6 +39,8 @@ class MethodSpec:
     arena_bytes: int
     inputs: tuple[PortSpec, ...]
     outputs: tuple[PortSpec, ...]
+    planned: tuple[PlannedTensor, ...]
+    trace: StageTrace
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What training and inference will allocate, from the model's facts and the bundle's limits.
+"""What training and inference will allocate, from the model's facts, the bundle's limits and its programs.
 
 Base weights are mapped, never allocated. T = train_t_max, C = max_seq_len, R = max_rank, L = layers, H = hidden size,
 D = head_dim, V = vocabulary; fp32 everywhere.
@@ -6,23 +6,26 @@ D = head_dim, V = vocabulary; fp32 everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from pocketlora_export.lower.spec import MethodSpec
+from pocketlora_export.plan.arena import PAGE, round_up, touched
+from pocketlora_export.plan.kernels import AVX512, Scratch, Setting, gradient_norm, run
 
 FLOAT = 4
 PORT_BYTES = 512
-PAGE = 4096
-# The kernels work on at most 256 rows at once, the head on 768 tokens of the vocabulary; panels are 16 wide.
-ROW_BLOCK, VOCABULARY_CHUNK, PANEL = 256, 768, 16
-THREADS = 4
+# What the manifest's `scratch` assumes, and how many entries a table by rows has at most.
+THREADS, ROW_STEPS = 4, 12
+_ORDER = ("embed", "block_forward", "head_loss", "block_backward", "block_prefill", "head", "block_decode")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the estimate depends on. `widest`: most features of a linear; `sites`: (in, out) of every LoRA site."""
+    """What the estimate depends on. `sites`: (in, out) of every LoRA site."""
 
     hidden_size: int
-    widest: int
     num_layers: int
     kv_width: int
     head_dim: int
@@ -38,20 +41,17 @@ class Bounds:
     prefill_rows: int
     context: int
     rank: int
-
-
-def _round_up(value: int, step: int) -> int:
-    return -(-value // step) * step
+    segments: int
 
 
 def arena(methods: Iterable[int]) -> int:
     """One arena of whole pages serves all methods of a program: the largest of their planned sizes."""
-    return _round_up(max(methods, default=0), PAGE)
+    return round_up(max(methods, default=0), PAGE)
 
 
 def block_inputs(shape: Shape, rows: int) -> int:
     """(L + 1) · T · H · 4 in whole pages: the input of every block is kept for the backward, and the head's."""
-    return _round_up((shape.num_layers + 1) * rows * shape.hidden_size * FLOAT, PAGE)
+    return round_up((shape.num_layers + 1) * rows * shape.hidden_size * FLOAT, PAGE)
 
 
 def adapter(shape: Shape, rank: int) -> int:
@@ -75,35 +75,44 @@ def optimizer(shape: Shape, rank: int) -> int:
 
 def kv_cache(shape: Shape, context: int) -> int:
     """2 · L · C · Hkv·D · 4 in whole pages."""
-    return _round_up(2 * shape.num_layers * context * shape.kv_width * FLOAT, PAGE)
+    return round_up(2 * shape.num_layers * context * shape.kv_width * FLOAT, PAGE)
 
 
-def kernel_scratch(shape: Shape, rows: int, rank: int) -> int:
-    """What the kernels take for themselves, with four threads: (shared + 4 · own) · 4.
+def training_values(shape: Shape, rows: int) -> int:
+    """Values between the stages of training: one gradient [N, H] and the rotary table [N, D]."""
+    return sum(round_up(FLOAT * rows * width, PAGE) for width in (shape.hidden_size, shape.head_dim))
 
-    B = min(rows, 256) and Rp = R, both rounded up to 16; W = the widest layer. Shared: x packed [B, W] and x·Aᵀ in two
-    orders, or h packed [B, H] with logits [B, 768], or A packed [Rp, W]. Own, of each thread: 16 × 2 decoded tiles with
-    B rows of dy, of panels and of masked values, or 64 rows of x.
+
+def inference_values(shape: Shape, rows: int) -> int:
+    """Values between the stages of inference: hidden twice [N, H], rotary table [N, D], logits [V]."""
+    widths = (shape.hidden_size, shape.hidden_size, shape.head_dim)
+    return sum(round_up(FLOAT * n, PAGE) for n in (*(rows * width for width in widths), shape.vocab_size))
+
+
+def kernel_scratch(
+    methods: Sequence[MethodSpec], extents: Mapping[str, int], parameters: int, setting: Setting
+) -> Scratch:
+    """The kernels' own scratch after steps (or texts) of all methods.
+
+    Args:
+        methods: those of one program.
+        extents: the dynamic dimensions; N at most.
+        parameters: of the adapter whose gradient norm is taken; 0 = none.
+        setting: what else the scratch depends on.
     """
-    block, ranks, wide = _round_up(min(rows, ROW_BLOCK), PANEL), _round_up(rank, PANEL), _round_up(shape.widest, PANEL)
-    intermediate = 2 * rows * ranks
-    head = block * (shape.hidden_size + VOCABULARY_CHUNK)
-    shared = max(intermediate + block * (wide + ranks), head, intermediate + ranks * wide)
-    decoded = 16 * 16 * 2 * 128
-    own = max(decoded + block * 2 * 256 + 256 * ranks, 64 * max(wide, rows))
-    return (shared + THREADS * own) * FLOAT
+    scratch = Scratch(setting)
+    walk = sorted(methods, key=lambda method: next(i for i, n in enumerate(_ORDER) if method.name.startswith(n)))
+    for _ in range(2):  # a stack that had to grow is one chunk from the second time on
+        for method in walk:
+            run(scratch, method.trace.calls, {**extents, "N": min(extents["N"], method.t_max)})
+        gradient_norm(scratch, parameters)
+    return scratch
 
 
-def scratch(shape: Shape, bounds: Bounds) -> int:
-    """Values between stages, of training or inference, whichever is more (never both at once), and the kernels' own.
-
-    Training: one gradient [T, H] and the rotary table [T, D]. Inference, P = prefill rows: hidden twice [P, H], rotary
-    table [P, D], logits [V].
-    """
-    training = bounds.train_rows * (shape.hidden_size + shape.head_dim)
-    inference = bounds.prefill_rows * (2 * shape.hidden_size + shape.head_dim) + shape.vocab_size
-    kernels = kernel_scratch(shape, max(bounds.train_rows, bounds.prefill_rows), bounds.rank)
-    return FLOAT * max(training, inference) + kernels
+def row_steps(largest: int) -> list[int]:
+    """The numbers of rows that a table has entries for: powers of two up to the largest, and the largest."""
+    powers = [1 << k for k in range(largest.bit_length()) if 1 << k < largest]
+    return [*powers[-(ROW_STEPS - 1) :], largest]
 
 
 def other(ports: int) -> int:
@@ -111,25 +120,54 @@ def other(ports: int) -> int:
     return PORT_BYTES * ports
 
 
-def estimate(shape: Shape, bounds: Bounds, arenas: Mapping[str, Iterable[int]], ports: int) -> dict[str, int]:
+def _row(shape: Shape, bounds: Bounds, kind: str, methods: Sequence[MethodSpec], rows: int) -> dict[str, int]:
+    largest = {
+        "S1": bounds.segments + 1,
+        "C": bounds.context,
+        "K": FLOAT * shape.kv_width,
+        "R": bounds.rank,
+    }
+    # What a limit is held to must not be too small: dropout, and the kernels with the largest register tile.
+    setting = Setting(AVX512, dropout=True, past=bounds.context - rows)
+    training = kind == "train"
+    parameters = _trainable(shape, bounds.rank) // FLOAT if training else 0
+    kernels = kernel_scratch(methods, {**largest, "N": rows}, parameters, setting)
+    values = training_values(shape, rows) if training else inference_values(shape, rows)
+    return {
+        "rows": rows,
+        "arena": touched(methods, rows, largest),
+        "scratch": values + kernels.shared,
+        "scratch_per_thread": kernels.per_thread,
+    }
+
+
+def by_rows(shape: Shape, bounds: Bounds, kind: str, methods: Sequence[MethodSpec]) -> list[dict[str, int]]:
+    """The manifest's `train_rows` or `infer_rows`: what a program takes when no call has more than some rows."""
+    rows = bounds.train_rows if kind == "train" else bounds.prefill_rows
+    return [_row(shape, bounds, kind, methods, n) for n in row_steps(rows)]
+
+
+def estimate(shape: Shape, bounds: Bounds, programs: Mapping[str, Sequence[MethodSpec]]) -> dict[str, Any]:
     """The manifest's `memory`: bytes by part, for training at T and R with AdamW and for inference at C.
 
     Args:
         shape: the model.
         bounds: the limits.
-        arenas: planned bytes of every method, by kind of program ("train", "infer").
-        ports: inputs and outputs of all methods.
+        programs: methods by kind of program ("train", "infer").
     """
+    tables = {f"{kind}_rows": by_rows(shape, bounds, kind, methods) for kind, methods in programs.items()}
+    ports = sum(len(method.inputs) + len(method.outputs) for methods in programs.values() for method in methods)
     return {
-        "arena_train": arena(arenas.get("train", ())),
-        "arena_infer": arena(arenas.get("infer", ())),
+        "arena_train": arena(method.arena_bytes for method in programs["train"]),
+        "arena_infer": arena(method.arena_bytes for method in programs["infer"]),
         "block_inputs": block_inputs(shape, bounds.train_rows),
         "adapter": adapter(shape, bounds.rank),
         "gradients": gradients(shape, bounds.rank),
         "optimizer": optimizer(shape, bounds.rank),
         "kv_cache": kv_cache(shape, bounds.context),
-        "scratch": scratch(shape, bounds),
+        "scratch": max(table[-1]["scratch"] + THREADS * table[-1]["scratch_per_thread"] for table in tables.values()),
         "other": other(ports),
+        **tables,
     }
 
 

@@ -156,14 +156,17 @@ def memory_entry(
     """`memory`."""
     shape = Shape(
         hidden_size=facts.hidden_size,
-        widest=max(facts.hidden_size, facts.intermediate_size, facts.num_heads * facts.head_dim),
         num_layers=facts.num_layers,
         kv_width=facts.num_kv_heads * facts.head_dim,
         head_dim=facts.head_dim,
         vocab_size=facts.vocab_size,
         sites=tuple((s.in_features, s.out_features) for s in sites),
     )
-    bounds = Bounds(limits.train_t_max, limits.prefill_t_max, limits.max_seq_len, limits.max_rank)
-    arenas: dict[str, list[int]] = {p.kind: [method.arena_bytes for method in p.methods] for p in programs}
-    ports = sum(len(method.inputs) + len(method.outputs) for p in programs for method in p.methods)
-    return m.Memory(**estimate(shape, bounds, arenas, ports))
+    bounds = Bounds(
+        train_rows=limits.train_t_max,
+        prefill_rows=limits.prefill_t_max,
+        context=limits.max_seq_len,
+        rank=limits.max_rank,
+        segments=limits.max_segments,
+    )
+    return m.Memory(**estimate(shape, bounds, {program.kind: program.methods for program in programs}))

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from pocketlora_export.bundle.reader import read_manifest
+from pocketlora_export.graphs.trace import KernelCall, Size, StageTrace
+from pocketlora_export.lower.spec import MethodSpec, PlannedTensor, PortSpec
 from pocketlora_export.plan.memory import Bounds, Shape, estimate
 from tests.support.bundles import Bundled
 
 SHAPE = Shape(
     hidden_size=8,
-    widest=20,
     num_layers=2,
     kv_width=4,
     head_dim=2,
     vocab_size=50,
     sites=((8, 8), (8, 4), (8, 8), (8, 4)),
 )
-BOUNDS = Bounds(train_rows=10, prefill_rows=6, context=20, rank=3)
+BOUNDS = Bounds(train_rows=10, prefill_rows=6, context=20, rank=3, segments=4)
+ROWS = Size(((1, ("N",)),))
+
+
+def constant(value: int) -> Size:
+    """A size that depends on nothing."""
+    return Size(((value, ()),))
+
+
+def lowered(name: str, arena_bytes: int, call: KernelCall, rows: int = 10) -> MethodSpec:
+    """A method of seven ports whose one tensor fills its arena in proportion to the rows."""
+    planned = (PlannedTensor(1, 0, Size(((arena_bytes // rows, ("N",)),))),)
+    port = PortSpec("x", "float32", ("N", 8))
+    return MethodSpec(
+        name, 1, rows, arena_bytes, (port,) * 5, (port,) * 2, planned, StageTrace(name, rows, (), (call,))
+    )
 
 
 def test_by_hand() -> None:
-    memory = estimate(SHAPE, BOUNDS, {"train": [100, 5000, 200], "infer": [50]}, ports=7)
+    head = KernelCall("head_loss", {"h": (ROWS, constant(8))}, {"n": 50, "k": 8})
+    few_rows = KernelCall("linear4", {"x": (ROWS, constant(8))}, {"n": 50, "k": 8})
+    programs = {"train": [lowered("head_loss", 5000, head)], "infer": [lowered("head", 60, few_rows, 6)]}
+    memory = estimate(SHAPE, BOUNDS, programs)
     a_and_b = 3 * ((8 + 8) + (8 + 4)) * 2
     assert memory["arena_train"] == 8192
     assert memory["arena_infer"] == 4096
@@ -28,9 +47,23 @@ def test_by_hand() -> None:
     assert memory["gradients"] == (a_and_b + 3 * 4 + a_and_b // 2) * 4
     assert memory["optimizer"] == 2 * a_and_b * 4
     assert memory["kv_cache"] == 4096  # 2 · 2 · 20 · 4 · 4
-    # 10 rows fill 16, rank 3 fills 16, 20 features fill 32: packed h and 768 logits of 16 rows outweigh packed x.
-    shared, own = 16 * (8 + 768), 16 * 16 * 2 * 128 + 16 * 512 + 256 * 16
-    assert memory["scratch"] == 4 * max(10 * (8 + 2), 6 * (16 + 2) + 50) + (shared + 4 * own) * 4
+    assert memory["other"] == 14 * 512
+
+    assert [row["rows"] for row in memory["train_rows"]] == [1, 2, 4, 8, 10]
+    assert [row["rows"] for row in memory["infer_rows"]] == [1, 2, 4, 6]
+    assert [row["arena"] for row in memory["train_rows"]] == [4096, 4096, 4096, 4096, 8192]
+    last = memory["train_rows"][-1]
+    # 50 rows of the head are one tile more than three, so threads share the forward product: 3 x 2 tiles and 48 x 16
+    # sums. The backward product has one tile of columns and stays on one thread: 16 x 2 tiles and 10 x 256 of dy. That
+    # thread also holds 10 labels, places and states, 16 x 16 of h, 10 x 768 logits and a row of the head.
+    per_thread = 64 << 10  # what a thread takes at least
+    assert last["scratch_per_thread"] == per_thread
+    shared = 2 * 128 + 192 + 4 * 16 * 16 + 4 * 10 * 768 + 4 * (16 * 16 * 2 * 128 + 10 * 256)
+    # Chunks are never smaller than 64 kB, and what did not fit into the rest of one begins another.
+    assert 0 <= last["scratch"] + per_thread - 2 * 4096 - shared < 3 * per_thread
+    assert memory["scratch"] == max(
+        memory[key][-1]["scratch"] + 4 * memory[key][-1]["scratch_per_thread"] for key in ("train_rows", "infer_rows")
+    )
 
 
 def test_of_a_bundle(tiny_bundle: Bundled) -> None:
@@ -43,3 +76,15 @@ def test_of_a_bundle(tiny_bundle: Bundled) -> None:
     assert 0 <= memory.arena_train - largest["train"] < 4096
     assert 0 <= memory.arena_infer - largest["infer"] < 4096
     assert memory.adapter > memory.optimizer / 2
+    for table, arena, last in (
+        (memory.train_rows, memory.arena_train, limits.train_t_max),
+        (memory.infer_rows, memory.arena_infer, limits.prefill_t_max),
+    ):
+        rows, arenas = [row.rows for row in table], [row.arena for row in table]
+        assert rows == sorted(set(rows))
+        assert rows[-1] == last
+        assert arenas == sorted(arenas)
+        # At t_max nearly all of the plan is in use at one time or another.
+        assert arena - 4096 <= arenas[-1] <= arena
+        assert arenas[0] < arenas[-1]
+        assert all(row.scratch > 0 and row.scratch_per_thread > 0 for row in table)

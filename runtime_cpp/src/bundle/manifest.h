@@ -111,6 +111,18 @@ struct Limits {
   int64_t max_segments = 0;
 };
 
+/// What a program takes, in bytes, when none of its calls has more than `rows` rows: pages of its arena that are
+/// touched, and scratch (the kernels' own at max_rank, and the values between stages) with `threads` threads:
+/// scratch + threads · scratch_per_thread.
+struct MemoryRow {
+  int64_t rows = 0, arena = 0, scratch = 0, scratch_per_thread = 0;
+};
+
+/// What the runtime keeps of the toolchain's estimate: tables in ascending order, up to train_t_max and prefill_t_max.
+struct MemoryTables {
+  std::vector<MemoryRow> train_rows, infer_rows;
+};
+
 /// The runtime's view of manifest.json (docs/manifest.md). Facts that only the toolchain needs are not kept.
 struct Manifest {
   std::string text;  ///< the file as it is
@@ -124,6 +136,7 @@ struct Manifest {
   std::vector<BaseTensorSpec> base_tensors;
   std::vector<ProgramSpec> programs;
   std::vector<StageSet> stages;
+  MemoryTables memory;
   std::vector<FileSpec> files;
 
   /// The lookups return nullptr when there is no such thing.
@@ -139,8 +152,8 @@ struct Manifest {
 Result<Manifest> parse_manifest(std::string text, const std::string& path);
 
 /// Checks what names refer to: stages to methods, weight inputs to base tensors of the same type and shape, adapter
-/// inputs to sites, programs and the base to files; and each method against its role (stage_contract.h). Part of
-/// parse_manifest.
+/// inputs to sites, programs and the base to files; each method against its role (stage_contract.h); and the tables of
+/// memory against the limits. Part of parse_manifest.
 void check_references(const Manifest& manifest, ProblemList* problems);
 
 /// "self_attn.q_proj.lora_A" → site "self_attn.q_proj", part "lora_A".

@@ -44,6 +44,9 @@ class Parser {
     parse_adapter(root.require_object("adapter"));
     for (const JsonNode& node : root.require_array("programs")) manifest_.programs.push_back(parse_program(node));
     for (const JsonNode& node : root.require_array("stages")) manifest_.stages.push_back(parse_stages(node));
+    const JsonNode memory = root.require_object("memory");
+    manifest_.memory.train_rows = parse_memory_rows(memory, "train_rows");
+    manifest_.memory.infer_rows = parse_memory_rows(memory, "infer_rows");
   }
 
  private:
@@ -214,6 +217,16 @@ class Parser {
 
   StageSpec parse_stage(const JsonNode& node) {
     return {node.require_string("method"), parse_names(node.require_object("weights"))};
+  }
+
+  std::vector<MemoryRow> parse_memory_rows(const JsonNode& memory, const char* key) {
+    constexpr int64_t kMost = int64_t{1} << 48;  // so that sums over threads cannot wrap
+    std::vector<MemoryRow> table;
+    for (const JsonNode& node : memory.require_array(key)) {
+      table.push_back({require_size(node, "rows"), node.require_int("arena", 0, kMost),
+                       node.require_int("scratch", 0, kMost), node.require_int("scratch_per_thread", 0, kMost)});
+    }
+    return table;
   }
 
   StageSet parse_stages(const JsonNode& node) {

@@ -38,6 +38,45 @@ TEST(Manifest, ReadsWhatTheRuntimeNeeds) {
   EXPECT_EQ(manifest.find_program("vulkan", "train"), nullptr);
 }
 
+TEST(Manifest, ReadsTheMemoryTables) {
+  const Manifest manifest = parse_manifest(valid_manifest().dump(), "m").value();
+  ASSERT_EQ(manifest.memory.train_rows.size(), 2U);
+  ASSERT_EQ(manifest.memory.infer_rows.size(), 1U);
+  const MemoryRow& row = manifest.memory.train_rows[1];
+  EXPECT_EQ(row.rows, 8);
+  EXPECT_EQ(row.arena, 32768);
+  EXPECT_EQ(row.scratch, 8000);
+  EXPECT_EQ(row.scratch_per_thread, 100);
+}
+
+TEST(Manifest, MemoryTablesAscendToTheirLimit) {
+  for (const char* table : {"train_rows", "infer_rows"}) {
+    json document = valid_manifest();
+    document["memory"].erase(table);
+    expect_problem(parse(document), std::string("memory.") + table);
+
+    document = valid_manifest();
+    document["memory"][table] = json::array();
+    expect_problem(parse(document), std::string(table) + " ends at 0 rows, it must end at the limit of 8");
+
+    document = valid_manifest();
+    document["memory"][table].back()["rows"] = 7;
+    expect_problem(parse(document), std::string(table) + " ends at 7 rows, it must end at the limit of 8");
+
+    document = valid_manifest();
+    document["memory"][table].push_back(document["memory"][table].back());
+    expect_problem(parse(document), "rows is 8 after 8, the table must ascend");
+
+    for (const char* key : {"rows", "arena", "scratch", "scratch_per_thread"}) {
+      for (const int64_t value : {int64_t{-1}, int64_t{1} << 62}) {
+        document = valid_manifest();
+        document["memory"][table][0][key] = value;
+        expect_problem(parse(document), std::string("memory.") + table + "[0]." + key);
+      }
+    }
+  }
+}
+
 TEST(Manifest, NullBosMeansNone) {
   json document = valid_manifest();
   document["model"]["bos_token_id"] = nullptr;

@@ -95,6 +95,10 @@ json stages(const char* kind, json methods) {
   return {{"backend", "cpu"}, {"kind", kind}, {"embed", end}, {"blocks", json::array({block})}, {"head", head}};
 }
 
+json memory_row(int rows) {
+  return {{"rows", rows}, {"arena", 4096 * rows}, {"scratch", 1000 * rows}, {"scratch_per_thread", 100}};
+}
+
 json file(const char* path, int size) { return {{"path", path}, {"size", size}, {"sha256", std::string(64, 'a')}}; }
 
 }  // namespace
@@ -128,6 +132,9 @@ json valid_manifest() {
                                             infer_method("block_decode", 1), infer_head()})};
   manifest["stages"] = {stages("train", {{"forward", "block_forward"}, {"backward", "block_backward"}}),
                         stages("infer", {{"prefill", "block_prefill"}, {"decode", "block_decode"}})};
+  manifest["memory"] = {{"arena_train", 32768},
+                        {"train_rows", {memory_row(4), memory_row(8)}},
+                        {"infer_rows", json::array({memory_row(8)})}};
   manifest["files"] = {file("base.ptd", 2048), file("programs/cpu/train.pte", 10), file("programs/cpu/infer.pte", 10)};
   return manifest;
 }
