@@ -18,6 +18,12 @@ struct Avx2 {
   static F zero() { return _mm256_setzero_ps(); }
   static F set1(float v) { return _mm256_set1_ps(v); }
   static F load(const float* p) { return _mm256_loadu_ps(p); }
+  /// A load for several uses: the compiler would otherwise repeat it as each one's memory operand.
+  static F load_once(const float* p) {
+    F v = load(p);
+    asm("" : "+x"(v));
+    return v;
+  }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static F sub(F a, F b) { return _mm256_sub_ps(a, b); }

@@ -16,6 +16,7 @@ struct Neon {
   static F zero() { return vdupq_n_f32(0.0f); }
   static F set1(float v) { return vdupq_n_f32(v); }
   static F load(const float* p) { return vld1q_f32(p); }
+  static F load_once(const float* p) { return load(p); }
   static void store(float* p, F v) { vst1q_f32(p, v); }
   static F add(F a, F b) { return vaddq_f32(a, b); }
   static F sub(F a, F b) { return vsubq_f32(a, b); }

@@ -45,7 +45,8 @@ void forward_shapes(benchmark::internal::Benchmark* b) {
   for (int64_t scheme : {0, 1}) {
     b->Args({128, 2048, 2048, scheme});
     b->Args({1, 2048, 2048, scheme});
-    b->Args({4, 2048, 2048, scheme});
+    // Short prompts, on both sides of the change from decoding into registers to blocked products.
+    for (int64_t rows : {4, 8, 16, 24, 32}) b->Args({rows, 2048, 2048, scheme});
     // Larger than the caches: what decoding a model does.
     b->Args({1, 32768, 2048, scheme});
   }

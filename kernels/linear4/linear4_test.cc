@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "kernels/q4/test_matrix.h"
 
 namespace pocketlora {
@@ -61,7 +63,7 @@ void check_backward(const Linear4Kernel& kernel, const Q4Shape& shape, int64_t n
 
 void check(const Linear4Kernel& kernel) {
   for (const Q4Shape& shape : test::test_shapes()) {
-    for (int64_t n_rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 33}) {
+    for (int64_t n_rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 33}) {
       check_forward(kernel, shape, n_rows, n_rows % 2 == 0);
       check_backward(kernel, shape, n_rows);
       if (::testing::Test::HasFailure()) return;
@@ -104,6 +106,22 @@ TEST(Linear4, BackwardIsTheTransposeOfForward) {
     // Each side carries the rounding of its own product.
     const double bound = test::sum_bound(shape.cols, magnitude) + test::sum_bound(shape.rows, magnitude);
     test::expect_near(left, right, bound, isa_name(isa));
+  }
+}
+
+TEST(Linear4, ARowsBitsDoNotDependOnTheNumberOfRowsOfAShortPrompt) {
+  constexpr int64_t kMost = 16;
+  const Q4Shape shape{70, 200, Quant::kNf4, 64};
+  const TestMatrix w(shape, 12);
+  const std::vector<float> x = test::random_floats(kMost * shape.cols, 13);
+  for (Isa isa : supported_isas()) {
+    std::vector<float> all(static_cast<size_t>(kMost * shape.rows));
+    linear4(x.data(), kMost, w.matrix(), nullptr, all.data(), isa);
+    for (int64_t n_rows = 1; n_rows < kMost; ++n_rows) {
+      std::vector<float> some(static_cast<size_t>(n_rows * shape.rows));
+      linear4(x.data(), n_rows, w.matrix(), nullptr, some.data(), isa);
+      EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << isa_name(isa) << ", " << n_rows << " rows";
+    }
   }
 }
 

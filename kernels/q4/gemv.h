@@ -10,8 +10,11 @@
 /// The forward product of a few rows, decoded into registers, for vectors V (common/simd_*.h).
 namespace pocketlora::q4 {
 
-/// Up to this many rows the forward product decodes into registers.
-constexpr int64_t kGemvRows = 4;
+/// Up to this many rows the forward product decodes group by group, straight from the stored tiles. A row's bits do not
+/// depend on how many rows there are.
+constexpr int64_t kGemvRows = 16;
+/// Most rows that share one decoding of a panel.
+constexpr int kDotRows = 8;
 /// Columns of one step: the smallest group.
 constexpr int64_t kDotColumns = 32;
 
@@ -30,27 +33,38 @@ void order_row(const float* x, int64_t cols, int64_t padded, float* out) {
   }
 }
 
-/// Adds one group of a row pair to `even` and `odd`: scale * sum of codebook[code] * x.
-template <class V, int kRows, int kGroup>
-inline void dot_group(const uint8_t* tile, int64_t pair, int64_t first, const typename V::DotTable& table,
-                      const float* x, int64_t x_step, const float* scales, typename V::F* even, typename V::F* odd) {
-  using F = typename V::F;
-  F a_sum[kRows], b_sum[kRows];
-  for (int i = 0; i < kRows; ++i) a_sum[i] = b_sum[i] = V::zero();
-  PL_UNROLL for (int64_t unit = 0; unit < kGroup / kDotColumns; ++unit) {
-    const int64_t k = first + unit * kDotColumns;
-    F a[V::kDotVectors], b[V::kDotVectors];
-    V::decode_dot(tile + (k / 64 * 8 + pair) * kLineBytes + k % 64, table, a, b);
-    PL_UNROLL for (int v = 0; v < V::kDotVectors; ++v) {
-      PL_UNROLL for (int i = 0; i < kRows; ++i) {
-        const F xv = V::load(x + i * x_step + k + v * V::kLanes);
-        a_sum[i] = V::fma(a[v], xv, a_sum[i]);
-        b_sum[i] = V::fma(b[v], xv, b_sum[i]);
-      }
+/// One group of a row pair, decoded and not yet scaled, in the order of V's dot products.
+template <class V, int kGroup>
+struct DecodedGroup {
+  static constexpr int kVectors = kGroup / V::kLanes;
+  typename V::F even[kVectors], odd[kVectors];
+
+  DecodedGroup(const uint8_t* tile, int64_t pair, int64_t first, const typename V::DotTable& table) {
+    PL_UNROLL for (int unit = 0; unit < kGroup / kDotColumns; ++unit) {
+      const int64_t k = first + unit * kDotColumns;
+      V::decode_dot(tile + (k / 64 * 8 + pair) * kLineBytes + k % 64, table, even + unit * V::kDotVectors,
+                    odd + unit * V::kDotVectors);
     }
   }
-  const F a_scale = V::set1(scales[2 * pair]), b_scale = V::set1(scales[2 * pair + 1]);
-  for (int i = 0; i < kRows; ++i) {
+};
+
+/// Adds one group of a row pair to `even` and `odd`: scale * sum of codebook[code] * x. @param x at the group's
+/// columns.
+template <class V, int kRows, int kGroup>
+inline void dot_group(const DecodedGroup<V, kGroup>& group, const float* x, int64_t x_step, float even_scale,
+                      float odd_scale, typename V::F* even, typename V::F* odd) {
+  using F = typename V::F;
+  F a_sum[kRows], b_sum[kRows];
+  PL_UNROLL for (int i = 0; i < kRows; ++i) a_sum[i] = b_sum[i] = V::zero();
+  PL_UNROLL for (int v = 0; v < group.kVectors; ++v) {
+    PL_UNROLL for (int i = 0; i < kRows; ++i) {
+      const F xv = V::load_once(x + i * x_step + v * V::kLanes);
+      a_sum[i] = V::fma(group.even[v], xv, a_sum[i]);
+      b_sum[i] = V::fma(group.odd[v], xv, b_sum[i]);
+    }
+  }
+  const F a_scale = V::set1(even_scale), b_scale = V::set1(odd_scale);
+  PL_UNROLL for (int i = 0; i < kRows; ++i) {
     even[i] = V::fma(a_sum[i], a_scale, even[i]);
     odd[i] = V::fma(b_sum[i], b_scale, odd[i]);
   }
@@ -73,9 +87,16 @@ void gemv_panel(const float* x, int64_t x_step, const Q4Matrix& w, const typenam
       // One tile ahead of the decoding, two lines a pair; a prefetch beyond the matrix has no effect.
       V::prefetch(tile + bytes + 2 * pair * kLineBytes);
       V::prefetch(tile + bytes + (2 * pair + 1) * kLineBytes);
-      PL_UNROLL for (int64_t g = 0; g < kGroups; ++g) {
-        dot_group<V, kRows, kGroup>(tile, pair, g * kGroup, table, x + c * kTileCols, x_step, scales.values[g],
-                                    sums[2 * pair], sums[2 * pair + 1]);
+      for (int64_t g = 0; g < kGroups; ++g) {
+        const DecodedGroup<V, kGroup> group(tile, pair, g * kGroup, table);
+        const float* columns = x + c * kTileCols + g * kGroup;
+        const float* scale = scales.values[g] + 2 * pair;
+        // Four rows of x and two of W are what the registers hold.
+        constexpr int kAtOnce = kRows < 4 ? kRows : 4;
+        for (int i = 0; i < kRows; i += kAtOnce) {
+          dot_group<V, kAtOnce, kGroup>(group, columns + i * x_step, x_step, scale[0], scale[1], sums[2 * pair] + i,
+                                        sums[2 * pair + 1] + i);
+        }
       }
     }
   }
@@ -98,41 +119,50 @@ void gemv_panel_of(const float* x, int64_t x_step, const Q4Matrix& w, const type
   }
 }
 
-/// y = x * W^T + bias. @param x [kRows, w.cols].
+/// y = x * W^T + bias for rows [first, first + kRows) of x and one panel of W.
 template <class V, int kRows>
-void gemv(const float* x, const Q4Matrix& w, const float* bias, float* y) {
-  ScratchFrame frame;
-  const int64_t step = w.col_tiles() * kTileCols;
-  float* ordered = frame.floats(kRows * step);
-  for (int64_t i = 0; i < kRows; ++i) order_row<V>(x + i * w.cols, w.cols, step, ordered + i * step);
-  parallel_for(0, w.row_tiles(), 4, [&](int64_t begin, int64_t end) {
-    const typename V::DotTable table = V::dot_table(q4_codebook(w.quant));
-    for (int64_t t = begin; t < end; ++t) {
-      float out[kRows][kTileRows];
-      gemv_panel_of<V, kRows>(ordered, step, w, table, t, out);
-      const int64_t first = t * kTileRows;
-      for (int64_t r = 0; r < kTileRows && first + r < w.rows; ++r) {
-        const float add = bias == nullptr ? 0.0f : bias[first + r];
-        for (int64_t i = 0; i < kRows; ++i) y[i * w.rows + first + r] = out[i][r] + add;
-      }
-    }
-  });
+void gemv_block(const float* ordered, int64_t step, const Q4Matrix& w, const typename V::DotTable& table,
+                const float* bias, int64_t first, int64_t row_tile, float* y) {
+  float out[kRows][kTileRows];
+  gemv_panel_of<V, kRows>(ordered + first * step, step, w, table, row_tile, out);
+  const int64_t n = row_tile * kTileRows;
+  for (int64_t r = 0; r < kTileRows && n + r < w.rows; ++r) {
+    const float add = bias == nullptr ? 0.0f : bias[n + r];
+    for (int64_t i = 0; i < kRows; ++i) y[(first + i) * w.rows + n + r] = out[i][r] + add;
+  }
 }
 
-/// Chooses gemv's number of rows at run time.
+/// y = x * W^T + bias for one panel of W, in blocks of 8, 4 and at last 1 to 3 rows of x.
+template <class V>
+void gemv_blocks(const float* ordered, int64_t step, const Q4Matrix& w, const typename V::DotTable& table,
+                 const float* bias, int64_t n_rows, int64_t row_tile, float* y) {
+  static_assert(kDotRows == 8, "one case for each size of a block");
+  int64_t i = 0;
+  for (; i + 8 <= n_rows; i += 8) gemv_block<V, 8>(ordered, step, w, table, bias, i, row_tile, y);
+  for (; i + 4 <= n_rows; i += 4) gemv_block<V, 4>(ordered, step, w, table, bias, i, row_tile, y);
+  switch (n_rows - i) {
+    case 1:
+      return gemv_block<V, 1>(ordered, step, w, table, bias, i, row_tile, y);
+    case 2:
+      return gemv_block<V, 2>(ordered, step, w, table, bias, i, row_tile, y);
+    case 3:
+      return gemv_block<V, 3>(ordered, step, w, table, bias, i, row_tile, y);
+  }
+}
+
+/// y = x * W^T + bias. @param x [n_rows, w.cols], n_rows at most kGemvRows.
 template <class V>
 void gemv_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
-  static_assert(kGemvRows == 4, "one case for each number of rows");
-  switch (n_rows) {
-    case 1:
-      return gemv<V, 1>(x, w, bias, y);
-    case 2:
-      return gemv<V, 2>(x, w, bias, y);
-    case 3:
-      return gemv<V, 3>(x, w, bias, y);
-    case 4:
-      return gemv<V, 4>(x, w, bias, y);
-  }
+  ScratchFrame frame;
+  // One tile more than needed: rows a power of two apart would share the same few lines of the nearest cache.
+  const int64_t step = (w.col_tiles() + 1) * kTileCols;
+  float* ordered = frame.floats(n_rows * step);
+  for (int64_t i = 0; i < n_rows; ++i)
+    order_row<V>(x + i * w.cols, w.cols, w.col_tiles() * kTileCols, ordered + i * step);
+  parallel_for(0, w.row_tiles(), 4, [&](int64_t begin, int64_t end) {
+    const typename V::DotTable table = V::dot_table(q4_codebook(w.quant));
+    for (int64_t t = begin; t < end; ++t) gemv_blocks<V>(ordered, step, w, table, bias, n_rows, t, y);
+  });
 }
 
 }  // namespace pocketlora::q4
