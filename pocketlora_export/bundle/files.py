@@ -40,6 +40,13 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path) -> None:
+    """fsync a folder and everything in it."""
+    for path in sorted(folder.rglob("*")):
+        sync(path)
+    sync(folder)
+
+
 class HashingFile:
     """A new file that is hashed while it is written, and durable once closed."""
 
@@ -77,19 +84,26 @@ def require_space(folder: Path, nbytes: int) -> None:
         raise PocketLoraError(Status.DISK_FULL, f"{folder}: {nbytes / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free")
 
 
-def _check_target(target: Path, force: bool, marker: str) -> None:
+def check_target(target: Path, marker: str, force: bool) -> Path:
+    """The absolute path of a folder that is to be written.
+
+    Raises:
+        PocketLoraError: INVALID_ARGUMENT when something is there that may not be replaced.
+    """
+    target = Path(os.path.abspath(target.expanduser()))  # noqa: PTH100  (a link at the end must stay visible)
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise PocketLoraError(Status.INVALID_ARGUMENT, f"{target} exists and is not a folder")
     if not target.is_dir() or not any(target.iterdir()):
-        return
+        return target
     if not (target / marker).is_file():
         raise PocketLoraError(Status.INVALID_ARGUMENT, f"{target} is not empty and holds no {marker}: it is left alone")
     if not force:
         raise PocketLoraError(Status.INVALID_ARGUMENT, f"{target} exists; --force replaces it")
+    return target
 
 
-def _publish(staging: Path, target: Path) -> None:
-    """Rename, an older folder aside first; fsync the parent."""
+def publish(staging: Path, target: Path) -> None:
+    """Give a finished folder its final name, an older folder aside first; fsync the parent."""
     aside = target.with_name(f".{target.name}.old-{os.getpid()}")
     replaced = target.exists()
     if replaced:
@@ -103,6 +117,17 @@ def _publish(staging: Path, target: Path) -> None:
     sync(target.parent)
     if replaced:
         shutil.rmtree(aside)
+
+
+@contextlib.contextmanager
+def write_error(target: Path) -> Iterator[None]:
+    """Failed system calls in the block become DISK_FULL or IO_WRITE of `target`."""
+    try:
+        yield
+    except OSError as error:
+        status = status_of_os_error(error)
+        status = Status.IO_WRITE if status in (Status.INPUT_MISSING, Status.IO_READ) else status
+        raise PocketLoraError(status, f"{target}: not written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -120,20 +145,14 @@ def new_folder(target: Path, marker: str, force: bool = False) -> Iterator[Path]
     Raises:
         PocketLoraError: INVALID_ARGUMENT when `target` may not be replaced; DISK_FULL or IO_WRITE when writing fails.
     """
-    target = Path(os.path.abspath(target.expanduser()))  # noqa: PTH100  (a link at the end must stay visible)
-    _check_target(target, force, marker)
+    target = check_target(target, marker, force)
     staging = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging.mkdir()
-        yield staging
-        for path in sorted(staging.rglob("*")):
-            sync(path)
-        sync(staging)
-        _publish(staging, target)
-    except OSError as error:
-        status = status_of_os_error(error)
-        status = Status.IO_WRITE if status in (Status.INPUT_MISSING, Status.IO_READ) else status
-        raise PocketLoraError(status, f"{target}: not written: {error.strerror or error}") from error
+        with write_error(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staging.mkdir()
+            yield staging
+            sync_tree(staging)
+            publish(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -1,15 +1,16 @@
 """base.ptd as a stream: an ExecuTorch FlatTensor file written tensor by tensor.
 
 The header and the table of segments only need names, shapes and sizes, so they are written first, with ExecuTorch's own
-serializer; the bytes are then appended and hashed as they come. The result is what FlatTensorSerializer writes.
+serializer; the bytes are then appended and hashed as they come. The result is what FlatTensorSerializer writes. A file
+that an earlier run has begun is continued behind any whole piece.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from executorch.exir._serialize._program import _insert_flatbuffer_header
 from executorch.exir._serialize.padding import aligned_size, pad_to
@@ -23,7 +24,7 @@ from executorch.extension.flat_tensor.serialize.serialize import (
     _serialize_to_flatbuffer,
 )
 
-from pocketlora_export.bundle.files import HashingFile
+from pocketlora_export.bundle.journal import JournaledFile
 
 ALIGNMENT = 4096
 _SCALAR_TYPES = {"uint8": ScalarType.BYTE, "float32": ScalarType.FLOAT}
@@ -86,32 +87,52 @@ def file_size(tensors: Sequence[TensorMeta]) -> int:
     return data + ALIGNMENT + 256 * len(tensors)
 
 
-def write_flat_tensor(path: Path, tensors: Sequence[TensorMeta], pieces: Iterable[tuple[str, memoryview]]) -> str:
-    """Write the file.
+class FlatTensorFile:
+    """What a file will hold, and how far a part of it has come."""
 
-    Args:
-        path: must not exist.
-        tensors: what the file will hold, in order.
-        pieces: (tensor name, bytes) in the same order, a tensor in as many pieces as its source likes.
+    def __init__(self, tensors: Sequence[TensorMeta]) -> None:
+        self._tensors = tensors
+        self._segments = _segments(tensors)
+        self._head = _head(tensors, self._segments)
 
-    Returns:
-        SHA-256 of the file, hex.
+    def _place(self, size: int) -> tuple[int, int]:
+        """The tensor that the first `size` bytes of the file end in, and the bytes of it that they hold."""
+        if not size:
+            return 0, 0
+        data = size - len(self._head)
+        index = max(0, bisect.bisect_left([s.offset for s in self._segments], data) - 1)
+        written = data - self._segments[index].offset
+        if not 0 < written <= self._tensors[index].nbytes:
+            raise ValueError(f"byte {size} lies between two tensors")
+        return index, written
 
-    Raises:
-        ValueError: when the pieces do not add up to the tensors.
-    """
-    segments = _segments(tensors)
-    with HashingFile(path) as file:
-        file.write(_head(tensors, segments))
-        base, index, written = file.size, 0, 0
+    def tensor_bytes(self, size: int) -> int:
+        """Bytes of tensors, padding not counted, in the first `size` bytes of the file."""
+        index, written = self._place(size)
+        return sum(t.nbytes for t in self._tensors[:index]) + written
+
+    def write(self, file: JournaledFile, pieces: Iterable[tuple[str, memoryview]]) -> None:
+        """Write the file, or what its first bytes lack.
+
+        Args:
+            file: empty, or as far as a piece of an earlier run went.
+            pieces: (tensor name, bytes) in the order of the tensors, a tensor in as many pieces as its source likes;
+                without the first `tensor_bytes(file.size)` bytes.
+
+        Raises:
+            ValueError: when the pieces do not add up to the tensors.
+        """
+        tensors, (index, written) = self._tensors, self._place(file.size)
+        if not file.size:
+            file.write(self._head)
         for name, piece in pieces:
             if written == tensors[index].nbytes:
                 index, written = index + 1, 0
             if name != tensors[index].name or written + len(piece) > tensors[index].nbytes:
                 raise ValueError(f"{name}: bytes beyond {tensors[index].name} ({written} of {tensors[index].nbytes})")
-            file.write(b"\x00" * (base + segments[index].offset + written - file.size))
+            file.write(b"\x00" * (len(self._head) + self._segments[index].offset + written - file.size))
             file.write(piece)
+            file.settle()
             written += len(piece)
         if index != len(tensors) - 1 or written != tensors[index].nbytes:
             raise ValueError(f"{tensors[index].name}: {written} of {tensors[index].nbytes} bytes, and nothing follows")
-        return file.sha256()

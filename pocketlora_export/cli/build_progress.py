@@ -36,6 +36,10 @@ class PhaseBar:
         if self._task is not None:
             self._progress.update(self._task, advance=count, status=detail)
 
+    def note(self, message: str) -> None:
+        """A line above the bar."""
+        console.note(message)
+
     def report(self, what: str, done: int, total: int) -> None:
         """For work that tells its state instead of its steps."""
         if self._task is None or self._progress.tasks[-1].description != what:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,18 @@ Examples:
 @click.option("--target-modules", metavar="NAME,…", help="Linear layers that can carry an adapter.  [default: all]")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Threads that quantize.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--resume/--no-resume", default=True, help="Continue an interrupted run.  [default: resume]")
 @console.json_option("Print the result as one JSON object on stdout.")
 def command(
-    model: str, output: Path, recipe: str | None, threads: int, force: bool, as_json: bool, **options: Any
+    model: str, output: Path, recipe: str | None, threads: int, force: bool, resume: bool, as_json: bool, **options: Any
 ) -> None:
-    """Turn a Hugging Face model into a bundle: 4-bit base, programs, manifest, tokenizer."""
+    """Turn a Hugging Face model into a bundle: 4-bit base, programs, manifest, tokenizer.
+
+    What an interrupted run has quantized stays in .NAME.partial beside the output. The same command continues there.
+    """
     quiet_imports()
+    # SIGTERM ends like Ctrl-C: the user is told what is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from pocketlora_export.recipes.recipe import load_recipe
 
     chosen = load_recipe(recipe, recipe_options(options))
@@ -48,13 +55,13 @@ def command(
     from pocketlora_export.recipes.build import build_bundle
 
     with bar() as progress:
-        built = build_bundle(model, output, chosen, force, threads, progress)
+        built = build_bundle(model, output, chosen, force, threads, progress, resume)
     for warning in built.warnings:
         console.warn(warning)
     size = sum(entry.size for entry in built.manifest.files)
     if as_json:
-        sha256 = built.manifest.base_sha256
-        console.print_json({"path": str(output), "bytes": size, "base_sha256": sha256, "seconds": built.seconds})
+        result = {"path": str(output), "bytes": size, "base_sha256": built.manifest.base_sha256}
+        console.print_json(result | {"resumed_bytes": built.resumed_bytes, "seconds": built.seconds})
     else:
         spent = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in built.seconds.items())
         console.note(f"{output}: {size / 1e6:.1f} MB ({spent})")

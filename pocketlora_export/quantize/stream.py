@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,22 @@ class _Piece:
     begin: int
     end: int
 
+    @property
+    def elements(self) -> int:
+        """Elements of the source."""
+        return (self.end - self.begin) * math.prod(self.tensor.source_shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored."""
+        return 4 * self.elements if self.spec is None else self.spec.nbytes
+
+    @property
+    def spec(self) -> Q4Spec | None:
+        """The piece as a matrix of its own; None when it is not quantized."""
+        whole = self.tensor.q4
+        return None if whole is None else Q4Spec(self.end - self.begin, whole.cols, whole.scheme, whole.group_size)
+
 
 @dataclass(frozen=True)
 class _Result:
@@ -46,6 +63,18 @@ def _pieces(tensors: Iterable[StoredTensor]) -> Iterator[_Piece]:
             yield _Piece(tensor, begin, min(rows, begin + step))
 
 
+def _after(pieces: Iterable[_Piece], done: int, advance: Advance) -> Iterator[_Piece]:
+    """The pieces behind the first `done` stored bytes."""
+    for piece in pieces:
+        if done <= 0:
+            yield piece
+        else:
+            advance(piece.elements)
+        done -= piece.nbytes
+        if done < 0 < done + piece.nbytes:
+            raise ValueError(f"{piece.tensor.name}: {-done} bytes of a piece are missing")
+
+
 def _count_not_finite(values: Tensor) -> int:
     # The sum is not finite whenever an element is not, and it is an order of magnitude cheaper.
     if bool(torch.isfinite(values.sum())):
@@ -56,12 +85,11 @@ def _count_not_finite(values: Tensor) -> int:
 def _convert(piece: _Piece, entry: TensorEntry) -> _Result:
     values = read_rows(entry, piece.begin, piece.end)
     bad = _count_not_finite(values)
-    spec = piece.tensor.q4
+    spec = piece.spec
     if bad or spec is None:
         return _Result(values, bad, None)
-    part = Q4Spec(piece.end - piece.begin, spec.cols, spec.scheme, spec.group_size)
     try:
-        return _Result(quantize_packed(values, part, piece.tensor.name), 0, None)
+        return _Result(quantize_packed(values, spec, piece.tensor.name), 0, None)
     except PocketLoraError as error:
         return _Result(values, 0, str(error))
 
@@ -95,11 +123,13 @@ def stream_tensors(
     tensors: Sequence[StoredTensor],
     entries: Mapping[str, TensorEntry],
     threads: int = 2,
-    advance: Advance | None = None,
+    advance: Advance = lambda _: None,
+    done: int = 0,
 ) -> Generator[tuple[str, memoryview], None, None]:
     """Bytes of every stored tensor, in order and in pieces: (tensor name, bytes).
 
-    At most `threads + 2` pieces of about 260,000 weights are alive. `advance` is called with the weights done.
+    At most `threads + 2` pieces of about 260,000 weights are alive. `advance` is called with the weights done. The
+    first `done` bytes, whole pieces, are left out.
 
     Raises:
         PocketLoraError: INPUT_MALFORMED at the end, listing every tensor with NaN, Inf or a scale beyond fp16; nothing
@@ -108,13 +138,11 @@ def stream_tensors(
     not_finite: Counter[str] = Counter()
     problems: list[str] = []
     with _pool(threads) as pool:
-        for piece, result in _in_order(pool, _pieces(tensors), entries, threads + 2):
+        for piece, result in _in_order(pool, _after(_pieces(tensors), done, advance), entries, threads + 2):
             not_finite[piece.tensor.name] += result.not_finite
             problems += [result.problem] if result.problem else []
             if not problems and not not_finite.total():
                 yield piece.tensor.name, result.data.contiguous().view(torch.uint8).view(-1).numpy().data
-            if advance is not None:
-                advance(piece.end * piece.tensor.elements // piece.tensor.source_shape[0]
-                        - piece.begin * piece.tensor.elements // piece.tensor.source_shape[0])  # fmt: skip
+            advance(piece.elements)
     values = [f"{name}: {count} values are NaN or Inf" for name, count in not_finite.items() if count]
     raise_all(Status.INPUT_MALFORMED, "the weights cannot be quantized:", values + list(dict.fromkeys(problems)))

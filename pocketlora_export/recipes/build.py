@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketlora_export.bundle.card import model_card
-from pocketlora_export.bundle.files import new_folder, require_space
-from pocketlora_export.bundle.flat_tensor import TensorMeta, file_size, write_flat_tensor
+from pocketlora_export.bundle.files import require_space
+from pocketlora_export.bundle.flat_tensor import FlatTensorFile, TensorMeta, file_size
 from pocketlora_export.bundle.manifest import BASE, MANIFEST, Manifest, Tokenizer
+from pocketlora_export.bundle.partial import Work, resumable_folder
 from pocketlora_export.bundle.tokenizer import read_chat_template, write_tokenizer
 from pocketlora_export.bundle.writer import generator, list_files, write_manifest
 from pocketlora_export.data.chat import ChatTemplate
@@ -29,6 +30,7 @@ from pocketlora_export.quantize.source import Source, check_tensors, open_source
 from pocketlora_export.quantize.stored import StoredTensor
 from pocketlora_export.quantize.stream import stream_tensors
 from pocketlora_export.recipes import describe
+from pocketlora_export.recipes.fingerprint import fingerprint
 from pocketlora_export.recipes.progress import Progress, Silent
 from pocketlora_export.recipes.recipe import Recipe, choose_targets
 
@@ -54,12 +56,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished bundle. `seconds` by phase; `warnings` are for the user."""
+    """A finished bundle. `seconds` by phase; `warnings` are for the user; bytes of base.ptd from an earlier run."""
 
     path: Path
     manifest: Manifest
     seconds: dict[str, float]
     warnings: tuple[str, ...]
+    resumed_bytes: int
 
 
 def prepare(model: str, recipe: Recipe) -> Job:
@@ -115,13 +118,30 @@ def _check_chat_template(folder: Path) -> None:
         raise PocketLoraError(Status.INPUT_MALFORMED, f"{folder}: {error}") from error
 
 
-def _write_base(job: Job, folder: Path, threads: int, progress: Progress) -> str:
+def _write_base(job: Job, work: Work, threads: int, progress: Progress) -> tuple[str, int]:
+    """Write base.ptd behind what an earlier run left of it: its SHA-256, and the bytes that were kept."""
     metas = [TensorMeta(t.name, t.dtype, t.shape) for t in job.tensors]
-    require_space(folder, file_size(metas) + _OTHER_BYTES)
-    progress.begin(f"quantizing to {job.quantization.linear.scheme}", sum(t.elements for t in job.tensors))
-    pieces = stream_tensors(job.tensors, job.source.tensors, threads, progress.advance)
-    with contextlib.closing(pieces):
-        return write_flat_tensor(folder / BASE, metas, pieces)
+    if work.kept:
+        progress.begin(f"checking what is kept of {BASE}", work.kept)
+    with work.open(progress.advance) as file:
+        kept = file.size
+        _tell_of_earlier_work(work, kept, progress)
+        require_space(work.folder, file_size(metas) - kept + _OTHER_BYTES)
+        progress.begin(f"quantizing to {job.quantization.linear.scheme}", sum(t.elements for t in job.tensors))
+        base = FlatTensorFile(metas)
+        pieces = stream_tensors(job.tensors, job.source.tensors, threads, progress.advance, base.tensor_bytes(kept))
+        with contextlib.closing(pieces):
+            base.write(file, pieces)
+    return file.sha256(), kept
+
+
+def _tell_of_earlier_work(work: Work, kept: int, progress: Progress) -> None:
+    if work.fresh:
+        progress.note(f"earlier work is dropped: {work.fresh}")
+    if kept < work.kept:
+        progress.note(f"{BASE} is damaged behind byte {kept}: {(work.kept - kept) / 1e6:.1f} MB are made again")
+    if kept:
+        progress.note(f"continuing: {kept / 1e6:.1f} MB of {BASE} are kept from an earlier run")
 
 
 def _lower(job: Job, folder: Path, progress: Progress) -> list[ProgramSpec]:
@@ -180,9 +200,17 @@ class _Clock:
 
 
 def build_bundle(
-    model: str, output: Path, recipe: Recipe, force: bool = False, threads: int = 2, progress: Progress | None = None
+    model: str,
+    output: Path,
+    recipe: Recipe,
+    force: bool = False,
+    threads: int = 2,
+    progress: Progress | None = None,
+    resume: bool = True,
 ) -> Built:
     """Make a bundle. It appears under `output` complete, or not at all.
+
+    What an interrupted run has quantized stays beside `output`, and the next run of the same job goes on from there.
 
     Args:
         model: folder or hub id.
@@ -191,6 +219,7 @@ def build_bundle(
         force: replace an older bundle.
         threads: threads that quantize.
         progress: listener.
+        resume: continue an interrupted run.
 
     Raises:
         PocketLoraError: every failure that a user can cause.
@@ -198,13 +227,15 @@ def build_bundle(
     progress, clock = progress or Silent(), _Clock()
     with clock.phase("check"):
         job = prepare(model, recipe)
-    with new_folder(output, MANIFEST, force) as folder:
+    identity = fingerprint(job.source, recipe, job.tensors)
+    with resumable_folder(output, MANIFEST, BASE, identity, force, resume) as work:
+        folder = work.folder
         tokenizer, warnings = _write_texts(job, folder)
         with clock.phase("quantize"):
-            base_sha256 = _write_base(job, folder, threads, progress)
+            base_sha256, kept = _write_base(job, work, threads, progress)
         with clock.phase("lower"):
             programs = _lower(job, folder, progress)
         with clock.phase("finish"):
             manifest = _manifest(job, folder, programs, tokenizer, base_sha256)
             write_manifest(folder, manifest)
-    return Built(output, manifest, clock.seconds, tuple(warnings))
+    return Built(output, manifest, clock.seconds, tuple(warnings), kept)

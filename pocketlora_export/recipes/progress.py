@@ -14,6 +14,9 @@ class Progress(Protocol):
     def advance(self, count: int, detail: str = "") -> None:
         """`count` more units are done; `detail` says what comes now."""
 
+    def note(self, message: str) -> None:
+        """Something that the user should know now."""
+
 
 class Silent:
     """Nobody listens."""
@@ -22,4 +25,7 @@ class Silent:
         """Ignore."""
 
     def advance(self, count: int, detail: str = "") -> None:
+        """Ignore."""
+
+    def note(self, message: str) -> None:
         """Ignore."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from executorch.exir._serialize.data_serializer import DataEntry, DataPayload
 from executorch.exir.tensor_layout import TensorLayout
 from executorch.extension.flat_tensor.serialize.serialize import FlatTensorConfig, FlatTensorSerializer
 
+from pocketlora_export.bundle import journal as journaling
 from pocketlora_export.bundle.flat_header import FlatTensorError, read_flat_header
-from pocketlora_export.bundle.flat_tensor import ALIGNMENT, TensorMeta, file_size, write_flat_tensor
+from pocketlora_export.bundle.flat_tensor import ALIGNMENT, FlatTensorFile, TensorMeta, file_size
+from pocketlora_export.bundle.journal import JournaledFile, begin_journal, read_journal
 
 
 def _tensors() -> dict[str, torch.Tensor]:
@@ -38,6 +41,14 @@ def _pieces(tensors: dict[str, torch.Tensor], size: int) -> Iterator[tuple[str, 
             yield name, memoryview(data)[start : start + size]
 
 
+def write_flat_tensor(path: Path, metas: list[TensorMeta], pieces: Iterable[tuple[str, memoryview]]) -> str:
+    """Write a file in one go; its SHA-256."""
+    journal = path.with_name("journal")
+    with JournaledFile(path, journal, begin_journal(journal, {})) as file:
+        FlatTensorFile(metas).write(file, pieces)
+    return file.sha256()
+
+
 def _reference(tensors: dict[str, torch.Tensor]) -> bytes:
     payload = DataPayload(
         buffers=[t.numpy().tobytes() for t in tensors.values()],
@@ -56,6 +67,38 @@ def test_equals_executorchs_serializer(tmp_path: Path, size: int) -> None:
     assert data == _reference(tensors)
     assert digest == hashlib.sha256(data).hexdigest()
     assert len(data) <= file_size(_metas(tensors))
+
+
+def _after(pieces: Iterable[tuple[str, memoryview]], done: int) -> Iterator[tuple[str, memoryview]]:
+    for name, piece in pieces:
+        if done <= 0:
+            yield name, piece
+        done -= len(piece)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1000])
+def test_continued_behind_every_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(journaling, "SETTLE_BYTES", 1)
+    tensors = _tensors()
+    base, pieces = FlatTensorFile(_metas(tensors)), list(_pieces(tensors, size))
+    for stop in range(1, len(pieces) + 1):
+        path, journal = tmp_path / f"{stop}.ptd", tmp_path / f"{stop}.journal"
+        with contextlib.suppress(ValueError), JournaledFile(path, journal, begin_journal(journal, {})) as file:
+            base.write(file, pieces[:stop])
+        found = read_journal(journal)
+        assert found is not None
+        assert base.tensor_bytes(found.size) == sum(len(piece) for _, piece in pieces[:stop])
+        with JournaledFile(path, journal, found) as file:
+            base.write(file, _after(pieces, base.tensor_bytes(file.size)))
+        assert path.read_bytes() == _reference(tensors)
+        assert file.sha256() == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_nothing_is_continued_between_two_tensors() -> None:
+    tensors = _tensors()
+    base = FlatTensorFile(_metas(tensors))
+    with pytest.raises(ValueError, match="between two tensors"):
+        base.tensor_bytes(4096 + 3 * 2 * 1088 + 1)
 
 
 def test_read_back(tmp_path: Path) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -206,18 +203,6 @@ def test_untied_head_in_a_tied_model_is_ignored(model: Path) -> None:
     assert "lm_head.weight" not in {t.name for t in prepare(str(model), SMALL).tensors}
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
-def test_failure_while_lowering(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type) -> None:
-    def fail(*_args: object) -> None:
-        assert any((tmp_path).glob(".out.partial-*/base.ptd"))
-        raise failure
-
-    monkeypatch.setattr(building, "lower_model", fail)
-    with pytest.raises(failure):
-        build_bundle(str(source), tmp_path / "out", SMALL)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 192 kB."""
@@ -244,27 +229,3 @@ def test_disk_full_while_writing(source: Path, small_disk: Path, monkeypatch: py
         build_bundle(str(source), small_disk / "out", SMALL)
     assert caught.value.status is Status.DISK_FULL
     assert [p.name for p in small_disk.iterdir()] == ["other"]
-
-
-def test_ctrl_c(source: Path, tmp_path: Path) -> None:
-    """SIGINT to a real process once it has begun to write."""
-    command = [
-        sys.executable,
-        "-m",
-        "pocketlora_export",
-        "bundle",
-        "-m",
-        str(source),
-        "-o",
-        str(tmp_path / "out"),
-        *OPTIONS,
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(".out.partial-*/base.ptd")) and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130, stderr
-    assert "interrupted" in stderr
-    assert "Traceback" not in stderr
-    assert list(tmp_path.iterdir()) == []
