@@ -43,10 +43,11 @@ def environment() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Child:
-    """A finished process: its output, wall time in seconds and peak resident memory in bytes."""
+    """A finished process: its output, wall and CPU time in seconds and peak resident memory in bytes."""
 
     stdout: str
     seconds: float
+    cpu_seconds: float
     peak_rss: int
 
 
@@ -54,12 +55,13 @@ def run_child(module: str, *arguments: object) -> Child:
     """Run a Python module in a process of its own; its failure is this process's failure."""
     with tempfile.NamedTemporaryFile(prefix="pocketlora-peak-") as peak:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.peak", peak.name, module, *map(str, arguments)]
-        start = time.perf_counter()
+        start, before = time.perf_counter(), os.times()
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, check=False)
-        seconds = time.perf_counter() - start
+        seconds, after = time.perf_counter() - start, os.times()
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}")
-        return Child(done.stdout, seconds, int(Path(peak.name).read_text()))
+        cpu = after.children_user + after.children_system - before.children_user - before.children_system
+        return Child(done.stdout, seconds, cpu, int(Path(peak.name).read_text()))
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -33,7 +33,7 @@ def _lower(layers: int, out: Path) -> list[ProgramSpec]:
     return lowering.lower_model(decoder, family.sites(facts, targets), LIMITS, "cpu", out)
 
 
-def test_four_and_thirty_two_layers_give_the_same_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_and_eighty_layers_give_the_same_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     captured: list[str] = []
 
     def counting(stage: Any, *rest: Any) -> Any:
@@ -44,9 +44,9 @@ def test_four_and_thirty_two_layers_give_the_same_programs(tmp_path: Path, monke
     shallow = _lower(4, tmp_path / "4")
     in_shallow = list(captured)
     captured.clear()
-    deep = _lower(32, tmp_path / "32")
+    deep = _lower(80, tmp_path / "80")
     assert captured == in_shallow
-    assert [len(program.stages.blocks) for program in deep] == [32, 32]
+    assert [len(program.stages.blocks) for program in deep] == [80, 80]
     for small, large in zip(shallow, deep, strict=True):
         assert small.methods == large.methods
-        assert (tmp_path / "4" / small.file).read_bytes() == (tmp_path / "32" / large.file).read_bytes()
+        assert (tmp_path / "4" / small.file).read_bytes() == (tmp_path / "80" / large.file).read_bytes()
