@@ -16,7 +16,11 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, __version__, models, normalizers, pre_tokenizers
 
 TARGET = Path(__file__).resolve().parent.parent / "pocketlora_export" / "bundle" / "tokenizer_unicode.txt"
-CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Cn Co".split()
+CATEGORIES = [
+    a + b
+    for a, group in {"L": "ultmo", "M": "nce", "N": "dlo", "P": "cdseifo", "S": "mcko", "Z": "slp", "C": "cfno"}.items()
+    for b in group
+]
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer of a bundle: files copied as they are, the chat template as a file, goldens for other readers."""
+"""The tokenizer of a bundle: files as they are, a compact form for devices, the chat template, goldens for others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer as FastTokenizer
 
 from pocketlora_export.bundle.manifest import Golden, Tokenizer
+from pocketlora_export.bundle.tokenizer_compact import COMPACT, write_compact
 from pocketlora_export.errors import PocketLoraError, Status
 
 TOKENIZER = "tokenizer.json"
@@ -41,15 +42,18 @@ GOLDEN_TEXTS = (
 
 
 def load(path: Path) -> FastTokenizer:
-    """Read a tokenizer.json.
+    """Read a tokenizer.json. Whole texts are wanted, so what it says of truncation and padding is left aside.
 
     Raises:
         PocketLoraError: INPUT_MALFORMED when it cannot be read.
     """
     try:
-        return FastTokenizer.from_file(str(path))
+        tokenizer = FastTokenizer.from_file(str(path))
     except Exception as error:
         raise PocketLoraError(Status.INPUT_MALFORMED, f"{path}: not a tokenizer ({error})") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _convert_sentencepiece(folder: Path, target: Path) -> None:
@@ -130,7 +134,7 @@ def _check_ids(tokenizer: FastTokenizer, vocab_size: int, path: Path) -> None:
         raise PocketLoraError(Status.INPUT_MISMATCH, message)
 
 
-def write_tokenizer(folder: Path, target: Path, vocab_size: int, bos: int | None) -> Tokenizer | None:
+def write_tokenizer(folder: Path, target: Path, vocab_size: int, bos: int | None) -> tuple[Tokenizer | None, list[str]]:
     """Bring a model's tokenizer into a bundle.
 
     Args:
@@ -140,10 +144,11 @@ def write_tokenizer(folder: Path, target: Path, vocab_size: int, bos: int | None
         bos: the model's BOS token.
 
     Returns:
-        The manifest's entry; None when the model has no tokenizer.
+        The manifest's entry, None when the model has no tokenizer; and what the user should know.
 
     Raises:
-        PocketLoraError: INPUT_MALFORMED, INPUT_UNSUPPORTED, or INPUT_MISMATCH when it has ids that the model does not.
+        PocketLoraError: INPUT_MALFORMED, INPUT_UNSUPPORTED, INPUT_MISMATCH when it has ids that the model does not, or
+            INTERNAL when the C++ library encodes a golden differently.
     """
     template = read_chat_template(folder)
     if (folder / TOKENIZER).is_file():
@@ -152,7 +157,7 @@ def write_tokenizer(folder: Path, target: Path, vocab_size: int, bos: int | None
     elif (folder / _SENTENCEPIECE).is_file():
         _convert_sentencepiece(folder, target / TOKENIZER)
     else:
-        return None
+        return None, []
     files = [TOKENIZER] + [name for name in _COPIED if (folder / name).is_file()]
     for name in files[1:]:
         shutil.copyfile(folder / name, target / name)
@@ -160,9 +165,12 @@ def write_tokenizer(folder: Path, target: Path, vocab_size: int, bos: int | None
         (target / CHAT_TEMPLATE).write_text(template, "utf-8")
     tokenizer = load(target / TOKENIZER)
     _check_ids(tokenizer, vocab_size, folder / TOKENIZER)
-    return Tokenizer(
-        files=files,
+    goldens = make_goldens(tokenizer)
+    has_compact, warnings = write_compact(target, tokenizer, goldens, folder / TOKENIZER)
+    entry = Tokenizer(
+        files=files + [COMPACT] * has_compact,
         chat_template=CHAT_TEMPLATE if template is not None else None,
         add_bos=_adds_bos(tokenizer, bos),
-        goldens=make_goldens(tokenizer),
+        goldens=goldens,
     )
+    return entry, warnings

@@ -11,6 +11,8 @@ from pocketlora_export.bundle.files import hash_file
 from pocketlora_export.bundle.programs import program_problems
 from pocketlora_export.bundle.reader import Bundle, open_bundle
 from pocketlora_export.bundle.references import reference_problems
+from pocketlora_export.bundle.tokenizer_compact import COMPACT, compact_problems
+from pocketlora_export.bundle.tokenizer_library import find_library
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
 
 Progress = Callable[[str, int, int], None]
@@ -25,6 +27,8 @@ class Report:
     base_tensors: int
     methods: int
     goldens: int
+    compact_goldens: int | None
+    """Goldens that the C++ library encodes alike; None without a compact tokenizer or without the library."""
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
@@ -62,7 +66,16 @@ def _tokenizer_problems(bundle: Bundle) -> list[str]:
         tokenizer = tokenizers.load(path)
     except PocketLoraError as error:
         return [str(error)]
-    return [f"{path}: {p}" for p in tokenizers.check_goldens(tokenizer, entry.goldens)]
+    return [f"{path}: {p}" for p in tokenizers.check_goldens(tokenizer, entry.goldens)] + _compact_problems(bundle)
+
+
+def _checks_compact(bundle: Bundle) -> bool:
+    return COMPACT in bundle.manifest.tokenizer.files and find_library() is not None
+
+
+def _compact_problems(bundle: Bundle) -> list[str]:
+    goldens = bundle.manifest.tokenizer.goldens
+    return compact_problems(bundle.file(COMPACT), goldens) if _checks_compact(bundle) else []
 
 
 def _content_problems(bundle: Bundle, progress: Progress) -> list[str]:
@@ -95,4 +108,5 @@ def verify_bundle(path: Path, progress: Progress = _silent) -> Report:
         base_tensors=len(manifest.base.tensors),
         methods=sum(len(program.methods) for program in manifest.programs),
         goldens=len(manifest.tokenizer.goldens),
+        compact_goldens=len(manifest.tokenizer.goldens) if _checks_compact(bundle) else None,
     )

@@ -35,3 +35,7 @@ def command(bundle: Path, as_json: bool) -> None:
         f"{bundle}: {report.files} files ({report.bytes_hashed / 1e6:.1f} MB), {report.base_tensors} base tensors, "
         f"{report.methods} methods and {report.goldens} tokenizer goldens are as the manifest says"
     )
+    if report.goldens and report.compact_goldens is None:
+        console.note(
+            "the C++ tokenizer was not checked: the bundle has no tokenizer.plt, or its library is not built here"
+        )

@@ -155,12 +155,12 @@ def _lower(job: Job, folder: Path, progress: Progress) -> list[ProgramSpec]:
 def _write_texts(job: Job, folder: Path) -> tuple[Tokenizer, list[str]]:
     """Tokenizer, configs and card; the manifest's tokenizer entry and what the user should know."""
     facts = job.facts
-    found = write_tokenizer(job.source.folder, folder, facts.vocab_size, facts.bos_token_id)
+    found, warnings = write_tokenizer(job.source.folder, folder, facts.vocab_size, facts.bos_token_id)
     for name in _CONFIG_FILES:
         if (job.source.folder / name).is_file():
             shutil.copyfile(job.source.folder / name, folder / name)
     if found is not None:
-        return found, []
+        return found, warnings
     warning = f"{job.source.folder} has no tokenizer: the bundle takes token ids only"
     return Tokenizer(files=[], chat_template=None, add_bos=False, goldens=[]), [warning]
 

@@ -29,7 +29,7 @@ def target(tmp_path: Path) -> Path:
 
 
 def test_files_template_and_goldens(model: Path, target: Path) -> None:
-    entry = write_tokenizer(model, target, 300, 1)
+    entry, _ = write_tokenizer(model, target, 300, 1)
     assert entry is not None
     assert entry.files[0] == "tokenizer.json"
     assert all((target / name).is_file() for name in entry.files)
@@ -46,7 +46,7 @@ def test_files_template_and_goldens(model: Path, target: Path) -> None:
 
 
 def test_goldens_notice_another_tokenizer(model: Path, target: Path) -> None:
-    entry = write_tokenizer(model, target, 300, 1)
+    entry, _ = write_tokenizer(model, target, 300, 1)
     assert entry is not None
     tokenizer = load(target / "tokenizer.json")
     assert check_goldens(tokenizer, entry.goldens) == []
@@ -61,7 +61,7 @@ def test_template_inside_tokenizer_config(model: Path, target: Path) -> None:
     config = json.loads((model / "tokenizer_config.json").read_text("utf-8"))
     config["chat_template"] = [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "yes {{ x }}"}]
     (model / "tokenizer_config.json").write_text(json.dumps(config))
-    entry = write_tokenizer(model, target, 300, 1)
+    entry, _ = write_tokenizer(model, target, 300, 1)
     assert entry is not None
     assert (target / str(entry.chat_template)).read_text("utf-8") == "yes {{ x }}"
 
@@ -69,14 +69,14 @@ def test_template_inside_tokenizer_config(model: Path, target: Path) -> None:
 def test_no_bos_no_template(model: Path, target: Path) -> None:
     (model / "chat_template.jinja").unlink(missing_ok=True)
     (model / "tokenizer_config.json").unlink()
-    entry = write_tokenizer(model, target, 300, None)
+    entry, _ = write_tokenizer(model, target, 300, None)
     assert entry is not None
     assert entry.chat_template is None
     assert not entry.add_bos
 
 
 def test_no_tokenizer(tmp_path: Path, target: Path) -> None:
-    assert write_tokenizer(tmp_path, target, 300, 1) is None
+    assert write_tokenizer(tmp_path, target, 300, 1) == (None, [])
 
 
 def test_more_tokens_than_the_model(model: Path, target: Path) -> None:
