@@ -1,4 +1,4 @@
-"""The peer's training step: transformers + peft on a float32 base, AdamW over the LoRA tensors."""
+"""The peer's training step: transformers + peft on a frozen base, AdamW over the LoRA tensors."""
 
 from __future__ import annotations
 
@@ -6,41 +6,59 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
+from benchmarks.proc_status import process_memory
 
-def probe(model: Path, rows: int, rank: int, steps: int, threads: int) -> float:
-    """Median seconds of a training step on random tokens."""
+BASES = ("float32", "bfloat16", "bnb-nf4")
+
+
+def _load(model: Path, base: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if base != "bnb-nf4":
+        return AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, base))
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    return AutoModelForCausalLM.from_pretrained(
+        model, quantization_config=config, dtype=torch.bfloat16, device_map={"": "cpu"}
+    )
+
+
+def probe(model: Path, base: str, rows: int, rank: int, steps: int, threads: int) -> dict[str, Any]:
+    """Median seconds of a training step on random tokens, and the memory after the last one."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    net = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", r=rank, target_modules="all-linear"))
+    net = get_peft_model(_load(model, base), LoraConfig(task_type="CAUSAL_LM", r=rank, target_modules="all-linear"))
     optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=1e-4)
     seconds = []
     for _ in range(steps):
-        tokens = torch.randint(0, base.config.vocab_size, (1, rows))
+        tokens = torch.randint(0, net.config.vocab_size, (1, rows))
         start = time.perf_counter()
         optimizer.zero_grad()
         net(input_ids=tokens, labels=tokens).loss.backward()
         optimizer.step()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return {"seconds": statistics.median(seconds), "memory": process_memory()}
 
 
 @click.command(help=__doc__)
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option("--base", type=click.Choice(BASES), default="float32", show_default=True)
 @click.option("--rows", default=128, show_default=True)
 @click.option("--rank", default=16, show_default=True)
 @click.option("--steps", default=5, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-def main(model: Path, rows: int, rank: int, steps: int, threads: int) -> None:
+def main(model: Path, base: str, rows: int, rank: int, steps: int, threads: int) -> None:
     """Command line of this file."""
-    click.echo(json.dumps({"seconds": probe(model, rows, rank, steps, threads)}))
+    click.echo(json.dumps(probe(model, base, rows, rank, steps, threads)))
 
 
 if __name__ == "__main__":

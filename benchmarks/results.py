@@ -51,12 +51,18 @@ class Child:
     peak_rss: int
 
 
-def run_child(module: str, *arguments: object) -> Child:
-    """Run a Python module in a process of its own; its failure is this process's failure."""
+def run_child(module: str, *arguments: object, extra_path: Path | None = None) -> Child:
+    """Run a Python module in a process of its own; its failure is this process's failure.
+
+    `extra_path`: a folder of further packages.
+    """
+    later = {} if extra_path is None else {"PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(extra_path)))}
     with tempfile.NamedTemporaryFile(prefix="pocketlora-peak-") as peak:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.peak", peak.name, module, *map(str, arguments)]
         start, before = time.perf_counter(), os.times()
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, check=False)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, check=False, env=os.environ | later
+        )
         seconds, after = time.perf_counter() - start, os.times()
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}")

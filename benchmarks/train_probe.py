@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.proc_status import process_memory
 from pocketlora_export.runtime.arrays import Int64Array
 from pocketlora_export.runtime.engine import Engine
 from pocketlora_export.runtime.trainer import Trainer, TrainerConfig
@@ -47,7 +48,7 @@ def probe(bundle: Path, rows: int, rank: int, steps: int, threads: int) -> dict[
         "rank": used_rank,
         "seconds": statistics.median(seconds),
         "opened": dataclasses.asdict(opened),
-        "memory": dataclasses.asdict(engine.memory()),
+        "memory": dataclasses.asdict(engine.memory()) | process_memory(),
         "plan": facts.manifest["memory"],
         "torch_loaded": "torch" in sys.modules,
     }

@@ -1,0 +1,42 @@
+"""Opens a bundle, reads a prompt and generates, and prints time and memory. Loads numpy and the runtime only."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.proc_status import process_memory
+from pocketlora_export.runtime.engine import Engine
+from pocketlora_export.runtime.session import Session
+
+
+def probe(bundle: Path, context: int, prompt: int, new_tokens: int, threads: int) -> dict[str, Any]:
+    """Seconds a new token, and memory with an idle session and after generating."""
+    engine = Engine(bundle, num_threads=threads)
+    session = Session(engine, context_length=context)
+    idle = process_memory()
+    session.prefill(list(range(3, 3 + prompt)))
+    start = time.perf_counter()
+    for token in range(new_tokens):
+        session.decode(3 + token)
+    seconds = (time.perf_counter() - start) / new_tokens
+    return {"seconds": seconds, "idle": idle, "memory": process_memory()}
+
+
+@click.command(help=__doc__)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--context", default=512, show_default=True)
+@click.option("--prompt", default=128, show_default=True)
+@click.option("--new-tokens", default=16, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+def main(bundle: Path, context: int, prompt: int, new_tokens: int, threads: int) -> None:
+    """Command line of this file."""
+    click.echo(json.dumps(probe(bundle, context, prompt, new_tokens, threads)))
+
+
+if __name__ == "__main__":
+    main()
