@@ -55,7 +55,7 @@ def test_patterns_that_the_runtime_refuses_are_resolved_for_it(what: str) -> Non
 
 @pytest.mark.parametrize("what", SOLVED)
 def test_a_config_means_what_peft_takes_it_for(what: str) -> None:
-    """PEFT's own functions, on the configs that its LoraConfig accepts: it knows no numbers of layers beside a string."""
+    """PEFT's own functions on the same configs."""
     from peft import LoraConfig
     from peft.tuners.tuners_utils import check_target_module_exists
     from peft.utils.other import get_pattern_key
