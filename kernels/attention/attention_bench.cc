@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/attention/attention.h"
@@ -55,13 +56,21 @@ void backward(benchmark::State& state, Isa isa) {
 void decode(benchmark::State& state, Isa isa) {
   if (bench::skip(state, isa)) return;
   Operands o(state, 1);
+  const auto format = static_cast<CacheFormat>(state.range(4));
+  const int64_t width = o.shape.head_dim, row_bytes = o.shape.num_kv_heads * cache_head_bytes(format, width);
+  std::vector<uint8_t> k(static_cast<size_t>(o.rows * row_bytes)), v(k.size());
+  store_cache_rows(format, o.k.data(), o.rows, o.shape.num_kv_heads, width, k.data(), isa);
+  store_cache_rows(format, o.v.data(), o.rows, o.shape.num_kv_heads, width, v.data(), isa);
+  o.shape.window = state.range(5);
   for (auto _ : state) {
-    attention_cached(o.q.data(), o.k.data(), o.v.data(), o.k.data(), o.v.data(), o.rows, o.shape, o.out.data(), isa);
+    attention_cached(o.q.data(), o.k.data(), o.v.data(), {format, k.data(), v.data(), o.rows}, o.shape, o.out.data(),
+                     isa);
     benchmark::ClobberMemory();
   }
-  const int64_t width = o.shape.head_dim;
-  bench::count(state, 4.0 * static_cast<double>(o.rows * o.shape.num_heads * width),
-               8.0 * static_cast<double>(o.rows * o.shape.num_kv_heads * width));
+  state.SetLabel(cache_format_name(format));
+  const int64_t seen = o.shape.window > 0 ? std::min(o.shape.window, o.rows) : o.rows;
+  bench::count(state, 4.0 * static_cast<double>(seen * o.shape.num_heads * width),
+               2.0 * static_cast<double>(seen * row_bytes));
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
@@ -72,10 +81,21 @@ void shapes(benchmark::internal::Benchmark* b) {
   b->Args({1024, 32, 8, 64});
 }
 
-#define PL_KERNEL(isa, forward_fn, backward_fn)                                                     \
+void decode_shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"rows", "heads", "kv_heads", "head_dim", "format", "window"});
+  for (const CacheFormat format : kCacheFormats) {
+    for (const int64_t rows : {512, 4096}) {
+      b->Args({rows, 32, 8, 64, static_cast<int64_t>(format), 0});    // Llama-3.2-1B
+      b->Args({rows, 32, 32, 128, static_cast<int64_t>(format), 0});  // Llama-2-7B
+    }
+  }
+  b->Args({4096, 32, 8, 128, static_cast<int64_t>(CacheFormat::kFloat32), 1024});  // Mistral-7B's heads, a window
+}
+
+#define PL_KERNEL(isa, forward_fn, backward_fn, store_fn)                                           \
   BENCHMARK_CAPTURE(forward, forward_fn, Isa::isa)->Apply(shapes)->Unit(benchmark::kMillisecond);   \
   BENCHMARK_CAPTURE(backward, backward_fn, Isa::isa)->Apply(shapes)->Unit(benchmark::kMillisecond); \
-  BENCHMARK_CAPTURE(decode, forward_fn, Isa::isa)->Apply(shapes)->Unit(benchmark::kMicrosecond);
+  BENCHMARK_CAPTURE(decode, forward_fn, Isa::isa)->Apply(decode_shapes)->Unit(benchmark::kMicrosecond);
 #include "kernels/attention/kernels.inc"
 #undef PL_KERNEL
 

@@ -45,30 +45,32 @@ inline float exp_and_sum(float* values, int64_t n, float shift) {
   return V::sum(sum);
 }
 
-/** kQ query vectors; vector t of a block is the head t % group of row t / group. */
-template <class V>
+/** kQ query vectors; vector t of a block is the head t % group of row t / group. Keys are counted from the first cached
+ * one, scores from the tile's first key. */
+template <class V, class Head>
 struct ForwardTile {
   const AttentionRows& rows;
 
   template <int kQ>
   void run(int64_t first) const {
-    const int64_t dim = rows.head_dim, stride = rows.kv_stride, past = rows.past;
-    const int64_t ld = past + (first + kQ - 1) / rows.group + 1;
+    const int64_t dim = rows.head_dim, begin = rows.first_key(row_of(first));
+    const int64_t end = keys_seen(first + kQ - 1), ld = end - begin;
     const float* q[kQ];
     float* out[kQ];
     for (int b = 0; b < kQ; ++b) {
-      const int64_t at = (first + b) / rows.group * rows.q_stride + (first + b) % rows.group * dim;
+      const int64_t at = row_of(first + b) * rows.q_stride + (first + b) % rows.group * dim;
       q[b] = rows.q + at;
       out[b] = rows.out + at;
     }
-    score_tile<V, kQ>(q, rows.k_cache, stride, past, dim, rows.scores, ld);
-    score_tile<V, kQ>(q, rows.k, stride, ld - past, dim, rows.scores + past, ld);
+    for_each_run(rows.k_cache, rows.k, begin, end, [&](int64_t key, const uint8_t* keys, int64_t count) {
+      score_tile<V, Head, kQ>(q, keys, rows.kv_bytes, count, dim, rows.scores + key - begin, ld);
+    });
     float total[kQ];
     for (int b = 0; b < kQ; ++b) {
-      total[b] = softmax(first + b, rows.scores + b * ld);
+      total[b] = softmax(first + b, rows.scores + b * ld + rows.first_key(row_of(first + b)) - begin);
       for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) { store_count<V>(out[b] + d, V::zero(), lanes); });
     }
-    add_values<kQ>(first, ld, out);
+    add_values<kQ>(first, begin, ld, out);
     for (int b = 0; b < kQ; ++b) {
       const auto divisor = V::set1(total[b]);
       for_each_vector<V>(dim, [&](int64_t d, int64_t lanes) {
@@ -77,33 +79,84 @@ struct ForwardTile {
     }
   }
 
+  int64_t row_of(int64_t t) const { return t / rows.group; }
+  /** One past the last key of a vector. */
+  int64_t keys_seen(int64_t t) const { return rows.past + row_of(t) + 1; }
+
+  /** Calls f(key, its row, count) for the keys of [begin, end) that are cached, then for the new ones. */
+  template <class F>
+  void for_each_run(const uint8_t* cached, const uint8_t* fresh, int64_t begin, int64_t end, F f) const {
+    const int64_t past = rows.past, middle = end < past ? end : past;
+    if (begin < middle) f(begin, cached + begin * rows.kv_bytes, middle - begin);
+    const int64_t rest = begin < past ? past : begin;
+    if (rest < end) f(rest, fresh + (rest - past) * rows.kv_bytes, end - rest);
+  }
+
   /** Turns the scores of a vector's own keys into exp(s − maximum), stores its lse. @return their sum. */
   float softmax(int64_t t, float* scores) const {
-    const int64_t row = t / rows.group, n_keys = rows.past + row + 1;
+    const int64_t n_keys = keys_seen(t) - rows.first_key(row_of(t));
     const float maximum = scale_and_largest<V>(scores, n_keys, rows.scale);
     const float sum = exp_and_sum<V>(scores, n_keys, maximum);
-    if (rows.lse != nullptr) rows.lse[row * rows.lse_stride + t % rows.group] = maximum + std::log(sum);
+    if (rows.lse != nullptr) rows.lse[row_of(t) * rows.lse_stride + t % rows.group] = maximum + std::log(sum);
     return sum;
   }
 
-  /** The values of the cache and of the rows that all vectors of the tile see, then the rest of each. */
+  /** The values of each vector's keys in their order: its own first ones, those that all vectors see, its own last. */
   template <int kQ>
-  void add_values(int64_t first, int64_t ld, float* const* out) const {
-    const int64_t common = first / rows.group + 1, stride = rows.kv_stride, dim = rows.head_dim;
-    const float* weights = rows.scores + rows.past;
-    add_weighted_rows<V, kQ>(rows.scores, ld, rows.v_cache, stride, rows.past, dim, out);
-    add_weighted_rows<V, kQ>(weights, ld, rows.v, stride, common, dim, out);
-    for (int b = 1; b < kQ; ++b) {
-      const int64_t left = (first + b) / rows.group + 1 - common;
-      if (left == 0) continue;
-      add_weighted_rows<V, 1>(weights + b * ld + common, ld, rows.v + common * stride, stride, left, dim, out + b);
+  void add_values(int64_t first, int64_t begin, int64_t ld, float* const* out) const {
+    int64_t common = rows.first_key(row_of(first + kQ - 1)), end = keys_seen(first);
+    if (common > end) common = end = begin;  // no key is seen by all
+    for (int b = 0; b < kQ; ++b) {
+      add_range<1>(rows.first_key(row_of(first + b)), common, begin, rows.scores + b * ld, ld, out + b);
+    }
+    add_range<kQ>(common, end, begin, rows.scores, ld, out);
+    for (int b = 0; b < kQ; ++b) {
+      const int64_t own = rows.first_key(row_of(first + b));
+      add_range<1>(own < end ? end : own, keys_seen(first + b), begin, rows.scores + b * ld, ld, out + b);
+    }
+  }
+
+  /** Adds the keys [begin, end); weights[b · ld] are those of the key `origin`. A block's lines stay in the cache while
+   * its columns are added. */
+  template <int kQ>
+  void add_range(int64_t begin, int64_t end, int64_t origin, float* weights, int64_t ld, float* const* out) const {
+    constexpr int64_t kBlock = 64;
+    for_each_run(rows.v_cache, rows.v, begin, end, [&](int64_t key, const uint8_t* values, int64_t count) {
+      for (int64_t j = 0; j < count; j += kBlock) {
+        const int64_t n = count - j < kBlock ? count - j : kBlock;
+        const uint8_t* block = values + j * rows.kv_bytes;
+        float* own = weights + (key + j - origin);
+        if constexpr (Head::kScaled) scale_weights<kQ>(own, ld, block, n);
+        add_weighted_rows<V, Head, kQ>(own, ld, block, rows.kv_bytes, n, rows.head_dim, out);
+      }
+    });
+  }
+
+  /** Multiplies weights by the scales of their rows; every weight is used once. */
+  template <int kQ>
+  void scale_weights(float* weights, int64_t ld, const uint8_t* values, int64_t count) const {
+    for (int64_t j = 0; j < count; ++j) {
+      const float scale = Head::scale(values + j * rows.kv_bytes);
+      PL_UNROLL for (int b = 0; b < kQ; ++b) weights[b * ld + j] *= scale;
     }
   }
 };
 
+template <class V, class Head>
+void attend(const AttentionRows& rows) {
+  for_each_tile(rows.row_begin * rows.group, rows.row_end * rows.group, ForwardTile<V, Head>{rows});
+}
+
 template <class V>
 void attention_rows(const AttentionRows& rows) {
-  for_each_tile(rows.row_begin * rows.group, rows.row_end * rows.group, ForwardTile<V>{rows});
+  switch (rows.format) {
+    case CacheFormat::kFloat32:
+      return attend<V, Float32Head<V>>(rows);
+    case CacheFormat::kFloat16:
+      return attend<V, Float16Head<V>>(rows);
+    case CacheFormat::kInt8:
+      return attend<V, Int8Head<V>>(rows);
+  }
 }
 
 /** One key block against kQ query vectors. k, v, dk and dv are dense: rows head_dim apart. */
@@ -125,20 +178,26 @@ struct BackwardTile {
       dout[b] = rows.dout + at;
       dq[b] = rows.dq + at;
     }
-    score_tile<V, kQ>(q, k + begin * dim, dim, count, dim, p, ld);
-    score_tile<V, kQ>(dout, v + begin * dim, dim, count, dim, ds, ld);
+    using Head = Float32Head<V>;
+    const int64_t bytes = dim * static_cast<int64_t>(sizeof(float));
+    const auto* keys = reinterpret_cast<const uint8_t*>(k + begin * dim);
+    score_tile<V, Head, kQ>(q, keys, bytes, count, dim, p, ld);
+    score_tile<V, Head, kQ>(dout, reinterpret_cast<const uint8_t*>(v + begin * dim), bytes, count, dim, ds, ld);
     for (int b = 0; b < kQ; ++b) probabilities(first + b, p + b * ld, ds + b * ld);
-    add_weighted_rows<V, kQ>(ds, ld, k + begin * dim, dim, count, dim, dq);
+    add_weighted_rows<V, Head, kQ>(ds, ld, keys, bytes, count, dim, dq);
     add_outer<V, kQ>(ds, ld, q, count, dim, dk + begin * dim, dim);
     add_outer<V, kQ>(p, ld, dout, count, dim, dv + begin * dim, dim);
   }
 
-  /** From the products q·k and dout·v of a vector to P and dS; 0 for keys after its row. */
+  /** From the products q·k and dout·v of a vector to P and dS; 0 for keys that its row does not see. */
   void probabilities(int64_t t, float* pt, float* dst) const {
     const int64_t row = t / rows.group, seen = (row + 1 < end ? row + 1 : end) - begin;
+    const int64_t oldest = rows.window > 0 ? row + 1 - rows.window - begin : 0, hidden = oldest > 0 ? oldest : 0;
     const auto lse = V::set1(rows.lse[row * rows.lse_stride + t % rows.group]);
     const auto shift = V::set1(delta[t]), scale = V::set1(rows.scale);
-    for_each_vector<V>(seen, [&](int64_t j, int64_t lanes) {
+    for (int64_t j = 0; j < hidden; ++j) pt[j] = dst[j] = 0;
+    for_each_vector<V>(seen - hidden, [&](int64_t i, int64_t lanes) {
+      const int64_t j = hidden + i;
       const auto e = simd_exp<V>(V::sub(V::mul(load_count<V>(pt + j, lanes), scale), lse));
       store_count<V>(pt + j, e, lanes);
       store_count<V>(dst + j, V::mul(V::mul(e, V::sub(load_count<V>(dst + j, lanes), shift)), scale), lanes);
@@ -182,7 +241,9 @@ void attention_grad_rows(const AttentionGradRows& rows) {
   start_rows<V>(rows, delta);
   for (int64_t begin = 0; begin < n; begin += kAttentionKeyBlock) {
     const int64_t end = begin + kAttentionKeyBlock < n ? begin + kAttentionKeyBlock : n;
-    for_each_tile(begin * rows.group, n * rows.group, BackwardTile<V>{rows, k, v, delta, dk, dv, p, ds, begin, end});
+    // The last row that sees a key of the block.
+    const int64_t last = rows.window > 0 && end - 1 + rows.window < n ? end - 1 + rows.window : n;
+    for_each_tile(begin * rows.group, last * rows.group, BackwardTile<V>{rows, k, v, delta, dk, dv, p, ds, begin, end});
   }
   copy_rows<V>(dk, dim, n, dim, rows.dk, rows.kv_stride);
   copy_rows<V>(dv, dim, n, dim, rows.dv, rows.kv_stride);

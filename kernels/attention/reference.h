@@ -12,15 +12,17 @@
 
 /**
  * Attention and its gradients by definition, in double, with a bound on the error of a fp32 computation of each value.
- * With u = 2^-24 and γ(n) = n·u / (1 − n·u) (sum_bound): a score's error is γ(D)·scale·Σ|q·k|; it, the rounding of s −
+ * With u = 2^-24 and γ(n) = n·u / (1 − n·u) (sum_bound): a score's error is γ(D)·scale·Σ|q·k|, two
+ * roundings of which are those of a stored row's scale; it, the rounding of s −
  * m and 2 ulp of exp are the relative error of exp(s − m); sums over keys and over query rows add γ of their length.
  */
 namespace pocketlora::test {
 
 /** Random inputs of one call. */
 struct AttentionCase {
-  AttentionCase(int64_t heads, int64_t kv_heads, int64_t dim, const std::vector<int64_t>& lengths)
-      : num_heads(heads), num_kv_heads(kv_heads), head_dim(dim) {
+  AttentionCase(int64_t heads, int64_t kv_heads, int64_t dim, const std::vector<int64_t>& lengths,
+                int64_t largest_window = 0)
+      : num_heads(heads), num_kv_heads(kv_heads), head_dim(dim), window(largest_window) {
     segments.push_back(0);
     for (const int64_t length : lengths) segments.push_back(segments.back() + length);
     q = random_floats(q_size(), 21);
@@ -37,13 +39,13 @@ struct AttentionCase {
   int64_t q_size() const { return n_rows() * q_stride(); }
   int64_t kv_size() const { return n_rows() * kv_stride(); }
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(head_dim)); }
-  AttentionShape shape() const { return {n_rows(), num_heads, num_kv_heads, head_dim, scale()}; }
+  AttentionShape shape() const { return {n_rows(), num_heads, num_kv_heads, head_dim, scale(), window}; }
   std::string name() const {
     return std::to_string(num_heads) + ":" + std::to_string(num_kv_heads) + " heads of " + std::to_string(head_dim) +
-           ", " + std::to_string(n_rows()) + " rows,";
+           ", " + std::to_string(n_rows()) + " rows, window " + std::to_string(window) + ",";
   }
 
-  int64_t num_heads, num_kv_heads, head_dim;
+  int64_t num_heads, num_kv_heads, head_dim, window;
   std::vector<int64_t> segments;
   std::vector<float> q, k, v, dout;
 };
@@ -55,13 +57,14 @@ struct WideInputs {
   std::vector<double> q, k, v;
 };
 
-/** Calls f(head, first row of the segment, row) for every row of every query head. */
+/** Calls f(head, first row that is seen, row) for every row of every query head. */
 template <class F>
 void for_each_row(const AttentionCase& c, F f) {
   for (int64_t s = 0; s < c.num_segments(); ++s) {
     for (int64_t head = 0; head < c.num_heads; ++head) {
       for (int64_t i = c.segments[static_cast<size_t>(s)]; i < c.segments[static_cast<size_t>(s) + 1]; ++i) {
-        f(head, c.segments[static_cast<size_t>(s)], i);
+        const int64_t first = c.segments[static_cast<size_t>(s)];
+        f(head, c.window > 0 ? std::max(first, i + 1 - c.window) : first, i);
       }
     }
   }
@@ -134,7 +137,7 @@ class AttentionReference {
     for (int64_t j = first; j <= i; ++j) {
       const int64_t at = j * c_.kv_stride() + head / c_.group() * dim;
       const double magnitude = c_.scale() * wide_dot(c_.q, q, c_.k, at, dim, true);
-      keys.push_back({at, c_.scale() * wide_dot(c_.q, q, c_.k, at, dim), sum_bound(dim, magnitude, 2)});
+      keys.push_back({at, c_.scale() * wide_dot(c_.q, q, c_.k, at, dim), sum_bound(dim, magnitude, 4)});
       maximum = std::max(maximum, keys.back().score);
     }
     const double log_sum = add_forward(keys, maximum, q, i * c_.num_heads + head);

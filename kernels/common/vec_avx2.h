@@ -18,6 +18,16 @@ struct Avx2 : pocketlora::Avx2 {
   static F load_first(const float* p, int64_t n) { return _mm256_maskload_ps(p, mask_first(n)); }
   static void store_first(float* p, F v, int64_t n) { _mm256_maskstore_ps(p, mask_first(n), v); }
 
+  /** kLanes halves, or kLanes signed bytes, to floats; any alignment. */
+  static F load_half(const uint8_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static F load_int8(const uint8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  /** To the nearest halves, ties to even. */
+  static void store_half(uint8_t* p, F v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+
   static F div(F a, F b) { return _mm256_div_ps(a, b); }
   static F sqrt(F a) { return _mm256_sqrt_ps(a); }
 

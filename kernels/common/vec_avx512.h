@@ -17,6 +17,16 @@ struct Avx512 : pocketlora::Avx512 {
   static F load_first(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(mask_first(n), p); }
   static void store_first(float* p, F v, int64_t n) { _mm512_mask_storeu_ps(p, mask_first(n), v); }
 
+  static F load_half(const uint8_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static F load_int8(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+  static void store_half(uint8_t* p, F v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+
   static F div(F a, F b) { return _mm512_div_ps(a, b); }
   static F sqrt(F a) { return _mm512_sqrt_ps(a); }
 

@@ -3,6 +3,7 @@
 #include <arm_neon.h>
 
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/common/simd_neon.h"
 
@@ -23,6 +24,14 @@ struct Neon : pocketlora::Neon {
     vst1q_f32(lanes, v);
     for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
   }
+
+  static F load_half(const uint8_t* p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
+  static F load_int8(const uint8_t* p) {
+    uint32_t bytes;
+    std::memcpy(&bytes, p, sizeof(bytes));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u64(vcreate_u64(bytes))))));
+  }
+  static void store_half(uint8_t* p, F v) { vst1_u8(p, vreinterpret_u8_f16(vcvt_f16_f32(v))); }
 
   static F div(F a, F b) { return vdivq_f32(a, b); }
   static F sqrt(F a) { return vsqrtq_f32(a); }

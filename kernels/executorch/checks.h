@@ -32,6 +32,9 @@ class Checker {
   void i64(const char* name, const Tensor& value, std::initializer_list<int64_t> sizes) {
     tensor(name, value, ScalarType::Long, sizes);
   }
+  void u8(const char* name, const Tensor& value, std::initializer_list<int64_t> sizes) {
+    tensor(name, value, ScalarType::Byte, sizes);
+  }
   /** A stored 4-bit matrix against its description; what it describes, when it is right. */
   Q4Matrix q4(const Tensor& tiles, int64_t rows, int64_t cols, int64_t quant, int64_t group);
 
@@ -59,6 +62,7 @@ class Checker {
 
 inline const float* floats(const Tensor& value) { return value.const_data_ptr<float>(); }
 inline float* floats(Tensor& value) { return value.mutable_data_ptr<float>(); }
+inline const uint8_t* bytes(const Tensor& value) { return value.const_data_ptr<uint8_t>(); }
 inline const int64_t* longs(const Tensor& value) { return value.const_data_ptr<int64_t>(); }
 /** The size of a dimension, or 0 when the tensor has too few. */
 inline int64_t size_at(const Tensor& value, int64_t dim) { return dim < value.dim() ? value.size(dim) : 0; }

@@ -167,10 +167,11 @@ TEST_F(Ops, LabelsOutsideTheVocabularyAreRefused) {
   }
 }
 
-Error run_attention(std::vector<int64_t> segments, SizesType q_width = 16, int64_t head_dim = 4) {
+Error run_attention(std::vector<int64_t> segments, SizesType q_width = 16, int64_t head_dim = 4, int64_t window = 0) {
   Call call("attention");
   const SizesType count = static_cast<SizesType>(segments.size());
   call.zeros({5, q_width}).zeros({5, 8}).zeros({5, 8}).longs({count}, std::move(segments)).integer(head_dim).real(0.5);
+  call.integer(window);
   return call.output({5, q_width}).output({5, 4}).run();
 }
 
@@ -190,14 +191,30 @@ TEST_F(Ops, HeadsMustBeWholeAndGrouped) {
   EXPECT_EQ(run_attention({0, 5}, 16, 0), Error::InvalidArgument);  // no width
 }
 
+TEST_F(Ops, AWindowIsNotNegative) {
+  EXPECT_EQ(run_attention({0, 5}, 16, 4, 3), Error::Ok);
+  EXPECT_EQ(run_attention({0, 5}, 16, 4, -1), Error::InvalidArgument);
+}
+
+Error run_attention_cached(SizesType row_bytes, int64_t past) {
+  Call call("attention_cached");
+  const std::vector<uint8_t> cache(static_cast<size_t>(3 * row_bytes));
+  call.zeros({2, 8}).zeros({2, 8}).zeros({2, 8}).bytes({3, row_bytes}, cache).bytes({3, row_bytes}, cache);
+  call.longs({1}, {past}).integer(8).real(0.5).integer(0);
+  return call.output({2, 8}).run();
+}
+
+TEST_F(Ops, ACacheRowHasTheSizeOfAFormat) {
+  for (const SizesType bytes : {32, 16, 12}) EXPECT_EQ(run_attention_cached(bytes, 2), Error::Ok) << bytes;
+  for (const SizesType bytes : {8, 20, 64}) EXPECT_EQ(run_attention_cached(bytes, 2), Error::InvalidArgument) << bytes;
+}
+
 TEST_F(Ops, ThePastMustLieInTheCache) {
   for (const auto& [past, expected] : {std::pair<int64_t, Error>{0, Error::Ok},
                                        {3, Error::Ok},
                                        {4, Error::InvalidArgument},
                                        {-1, Error::InvalidArgument}}) {
-    Call call("attention_cached");
-    call.zeros({2, 8}).zeros({2, 4}).zeros({2, 4}).zeros({3, 4}).zeros({3, 4}).longs({1}, {past}).integer(4).real(0.5);
-    EXPECT_EQ(call.output({2, 8}).run(), expected) << past;
+    EXPECT_EQ(run_attention_cached(32, past), expected) << past;
   }
 }
 

@@ -12,7 +12,7 @@ MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
 BASE = "base.ptd"
 
-Symbol = Literal["N", "S1", "C", "R"]
+Symbol = Literal["N", "S1", "C", "K", "R"]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Dim = Count | Symbol
@@ -46,6 +46,7 @@ class Model(_Model):
     rms_norm_eps: float
     rope_theta: float
     rope_scaling: dict[str, Any] | None
+    sliding_window: Positive | None
     tie_word_embeddings: bool
     attention_bias: bool
     mlp_bias: bool
@@ -184,12 +185,13 @@ class End(_Model):
 
 
 class BlockStages(_Model):
-    """What to call for one layer, and what to bind."""
+    """What to call for one layer, and what to bind. `window`: keys that a token sees at most, itself included."""
 
     layer: Count
     methods: dict[str, str]
     weights: dict[str, str]
     sites: dict[str, str]
+    window: Positive | None
 
 
 class Stages(_Model):

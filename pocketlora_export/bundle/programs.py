@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from executorch.exir.scalar_type import ScalarType
 from executorch.exir.schema import Tensor as PteTensor
 from executorch.exir.tensor import TensorShapeDynamism
 
-from pocketlora_export.bundle.manifest import Input, Limits, Method, Output, Program
+from pocketlora_export.bundle.manifest import Input, Manifest, Output, Program
 
 _DTYPES = {ScalarType.FLOAT: "float32", ScalarType.LONG: "int64", ScalarType.BYTE: "uint8"}
 
@@ -50,37 +50,37 @@ def read_methods(path: Path) -> dict[str, tuple[list[Port | None], list[Port | N
     }
 
 
-def _bound(dim: int | str, method: Method, limits: Limits) -> int:
-    if isinstance(dim, int):
-        return dim
-    bounds = {"N": method.t_max, "S1": limits.max_segments + 1, "C": limits.max_seq_len, "R": limits.max_rank}
-    return bounds[dim]
+def _bounds(manifest: Manifest) -> dict[str, int]:
+    """What each dynamic dimension but N must reach."""
+    limits, model = manifest.limits, manifest.model
+    row_bytes = 4 * model.num_kv_heads * model.head_dim  # fp32, the largest format of the KV cache
+    return {"S1": limits.max_segments + 1, "C": limits.max_seq_len, "K": row_bytes, "R": limits.max_rank}
 
 
-def _shape_fits(port: Port, shape: list[int | str], method: Method, limits: Limits) -> bool:
+def _shape_fits(port: Port, shape: list[int | str], bounds: Mapping[str, int]) -> bool:
     """Fixed dimensions must be equal; a dynamic one must reach its bound and be dynamic in the program."""
     if len(port.sizes) != len(shape):
         return False
     if any(isinstance(dim, str) for dim in shape) and not port.dynamic:
         return False
-    pairs = [(size, dim, _bound(dim, method, limits)) for size, dim in zip(port.sizes, shape, strict=True)]
-    return all(size >= bound if isinstance(dim, str) else size == bound for size, dim, bound in pairs)
+    pairs = zip(port.sizes, shape, strict=True)
+    return all(size >= bounds[dim] if isinstance(dim, str) else size == dim for size, dim in pairs)
 
 
 def _compare(
-    where: str, ports: list[Port | None], specs: Sequence[Input | Output], method: Method, limits: Limits
+    where: str, ports: list[Port | None], specs: Sequence[Input | Output], bounds: Mapping[str, int]
 ) -> list[str]:
     if len(ports) != len(specs):
         return [f"{where}: the manifest lists {len(specs)}, the program has {len(ports)}"]
     problems = []
     for port, spec in zip(ports, specs, strict=True):
-        if port is None or port.dtype != spec.dtype or not _shape_fits(port, list(spec.shape), method, limits):
+        if port is None or port.dtype != spec.dtype or not _shape_fits(port, list(spec.shape), bounds):
             found = "not a tensor" if port is None else f"{port.dtype}{list(port.sizes)}"
             problems.append(f"{where} {spec.name}: the manifest says {spec.dtype}{spec.shape}, the program {found}")
     return problems
 
 
-def program_problems(path: Path, program: Program, limits: Limits) -> list[str]:
+def program_problems(path: Path, program: Program, manifest: Manifest) -> list[str]:
     """Every difference between a .pte file and its manifest entry: methods, counts, dtypes, shapes."""
     try:
         methods = read_methods(path)
@@ -95,6 +95,7 @@ def program_problems(path: Path, program: Program, limits: Limits) -> list[str]:
             problems.append(f"{path}: method {method.name} is missing")
             continue
         inputs, outputs = methods[method.name]
-        problems += _compare(f"{path}: {method.name}: input", inputs, method.inputs, method, limits)
-        problems += _compare(f"{path}: {method.name}: output", outputs, method.outputs, method, limits)
+        bounds = {**_bounds(manifest), "N": method.t_max}
+        problems += _compare(f"{path}: {method.name}: input", inputs, method.inputs, bounds)
+        problems += _compare(f"{path}: {method.name}: output", outputs, method.outputs, bounds)
     return problems

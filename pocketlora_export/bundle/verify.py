@@ -83,7 +83,7 @@ def _content_problems(bundle: Bundle, progress: Progress) -> list[str]:
     programs = bundle.manifest.programs
     for index, program in enumerate(programs):
         progress(f"reading {program.file}", index, len(programs))
-        problems += program_problems(bundle.file(program.file), program, bundle.manifest.limits)
+        problems += program_problems(bundle.file(program.file), program, bundle.manifest)
     return problems + _tokenizer_problems(bundle)
 
 

@@ -15,7 +15,8 @@ from pocketlora_export.cli.values import TEXT, FiniteFloatRange, OptionsCommand
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.detokenizer import Detokenizer
 from pocketlora_export.errors import PocketLoraError, Status
-from pocketlora_export.runtime import Engine, Generation, Sampling, Session
+from pocketlora_export.runtime import Engine, Generation, Sampling, Session, SessionInfo
+from pocketlora_export.runtime.session import CACHE_DTYPES
 
 DEFAULT_NEW_TOKENS = 128
 
@@ -50,6 +51,18 @@ DEFAULT_NEW_TOKENS = 128
 )
 @click.option("--top-p", type=FiniteFloatRange(0, 1, min_open=True), default=1.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
+@click.option(
+    "--context-length",
+    type=click.IntRange(min=1),
+    help="Tokens that prompt and answer may have together.  [default: the bundle's max_seq_len]",
+)
+@click.option(
+    "--cache-dtype",
+    type=click.Choice(CACHE_DTYPES),
+    default="fp32",
+    show_default=True,
+    help="How keys and values of past tokens are kept: fp16 takes half the memory of fp32, int8 about a quarter.",
+)
 @runtime_options
 @console.json_option("Print one JSON object at the end instead of streaming the text.")
 def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
@@ -58,19 +71,25 @@ def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
     with Engine(bundle, backend=options["backend"], num_threads=options["threads"]) as engine:
         coder = TextCoder.from_bundle(bundle, engine.facts.manifest)
         ids = _prompt_ids(coder, text, options["chat"], options["system"])
+        context = options["context_length"] or engine.facts.max_seq_len
+        cache: dict[str, Any] = {
+            "context_length": options["context_length"] or 0,
+            "cache_dtype": options["cache_dtype"],
+        }
         sampling = Sampling(
-            _new_tokens(options["max_new_tokens"], len(ids), engine.facts.max_seq_len),
+            _new_tokens(options["max_new_tokens"], len(ids), context, options["context_length"] is not None),
             options["temperature"],
             options["top_p"],
             options["seed"],
         )
-        with opened_adapters(engine, options["adapters"]) as adapters, Session(engine) as session:
+        with opened_adapters(engine, options["adapters"]) as adapters, Session(engine, **cache) as session:
             session.set_adapters(adapters)
             writer = _Writer(Detokenizer(coder.tokenizer, ids), stream=not as_json)
             generation = session.generate(ids, sampling, writer.push)
+            info = session.info()
     writer.finish()
     if as_json:
-        console.print_json(_as_json(text, writer.text, generation))
+        console.print_json(_as_json(text, writer.text, generation, info))
     else:
         _note(generation)
 
@@ -97,15 +116,17 @@ def _prompt_ids(coder: TextCoder, text: str, chat: bool, system: str | None) -> 
     return ids
 
 
-def _new_tokens(asked: int | None, prompt_tokens: int, context: int) -> int:
-    """How many tokens to write. Raises SEQUENCE_TOO_LONG when prompt and answer exceed what the bundle was made for."""
+def _new_tokens(asked: int | None, prompt_tokens: int, context: int, chosen: bool) -> int:
+    """How many tokens to write. Raises SEQUENCE_TOO_LONG when prompt and answer exceed the context."""
     wanted = 1 if asked is None else asked
     if prompt_tokens + wanted > context:
-        raise PocketLoraError(
-            Status.SEQUENCE_TOO_LONG,
-            f"the prompt has {prompt_tokens} tokens and {wanted} more are to be written; the bundle was exported for "
-            f"at most {context} together (--max-seq-len of 'bundle')",
+        limit = (
+            f"--context-length allows {context} together"
+            if chosen
+            else f"the bundle was exported for at most {context} together (--max-seq-len of 'bundle')"
         )
+        message = f"the prompt has {prompt_tokens} tokens and {wanted} more are to be written; {limit}"
+        raise PocketLoraError(Status.SEQUENCE_TOO_LONG, message)
     return asked if asked is not None else min(DEFAULT_NEW_TOKENS, context - prompt_tokens)
 
 
@@ -134,7 +155,7 @@ class _Writer:
             sys.stdout.flush()
 
 
-def _as_json(prompt: str, text: str, generation: Generation) -> dict[str, object]:
+def _as_json(prompt: str, text: str, generation: Generation, info: SessionInfo) -> dict[str, object]:
     return {
         "prompt": prompt,
         "text": text,
@@ -145,6 +166,10 @@ def _as_json(prompt: str, text: str, generation: Generation) -> dict[str, object
         "prefill_seconds": generation.prefill_seconds,
         "decode_seconds": generation.decode_seconds,
         "tokens_per_second": generation.tokens_per_second,
+        "context_length": info.context_length,
+        "cache_dtype": info.cache_dtype,
+        "cache_bytes_per_token": info.bytes_per_token,
+        "cache_resident": info.cache_resident,
     }
 
 

@@ -36,6 +36,7 @@ class ModelFacts:
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...] = field(default=())
     pad_token_id: int | None = None
+    sliding_window: int | None = None
 
 
 @dataclass(frozen=True)

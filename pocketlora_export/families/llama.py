@@ -214,7 +214,7 @@ class LlamaFamily:
         q, k, v, o, gate, up, down = (linear(module) for module in _MODULES)
         return PreNormBlock(
             RmsNorm("input_layernorm", facts.hidden_size, facts.rms_norm_eps),
-            SelfAttention(q, k, v, o, facts.head_dim),
+            SelfAttention(q, k, v, o, facts.head_dim, facts.sliding_window),
             RmsNorm("post_attention_layernorm", facts.hidden_size, facts.rms_norm_eps),
             GatedMlp(gate, up, down),
             facts.hidden_size,
@@ -234,7 +234,14 @@ class LlamaFamily:
             embed=embed_stage(table, *_rotary(facts)),
             head_loss=head.loss_stage(),
             head=head.logits_stage(),
-            blocks={"": Block(block.forward_stage(), block.cached_stage("prefill"), block.cached_stage("decode"))},
+            blocks={
+                "": Block(
+                    block.forward_stage(),
+                    block.cached_stage("prefill"),
+                    block.cached_stage("decode"),
+                    facts.sliding_window,
+                )
+            },
             layer_kinds=("",) * facts.num_layers,
             weight_names={
                 "embed_tokens.weight": "model.embed_tokens.weight",

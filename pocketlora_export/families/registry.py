@@ -8,8 +8,9 @@ from typing import Any
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
 from pocketlora_export.families.base import Family
 from pocketlora_export.families.llama import LlamaFamily
+from pocketlora_export.families.mistral import MistralFamily
 
-FAMILIES: tuple[Family, ...] = (LlamaFamily(),)
+FAMILIES: tuple[Family, ...] = (LlamaFamily(), MistralFamily())
 
 
 def supported_architectures() -> list[str]:

@@ -20,11 +20,15 @@ class LoraSite:
 
 @dataclass(frozen=True)
 class Block:
-    """One kind of decoder layer: its training forward and its two inference stages."""
+    """One kind of decoder layer: its training forward and its two inference stages.
+
+    `window`: keys that a token sees at most, itself included; None = all before it.
+    """
 
     forward: Stage
     prefill: Stage
     decode: Stage
+    window: int | None = None
 
 
 @dataclass(frozen=True)

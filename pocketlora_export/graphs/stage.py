@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 Source = Literal["runtime", "weight", "adapter"]
-# A dimension is an int, or the name of a dynamic one: "N", "S1", "C", or "R:<site>" (a rank of its own per site).
+# A dimension is an int, or the name of a dynamic one: "N", "S1", "C", "R:<site>" (a rank of its own per site), or
+# "K:<most>" (bytes of a cache row).
 Dim = int | str
 Tensors = Mapping[str, Tensor]
 
@@ -59,6 +60,8 @@ class Limits:
         """The largest value of a dynamic dimension in a method of at most `rows` token rows."""
         if dim.startswith("R"):
             return max(self.max_rank, 3)
+        if dim.startswith("K"):
+            return int(dim.removeprefix("K:"))
         return {"N": rows, "S1": self.max_segments + 1, "C": self.max_seq_len}[dim]
 
 

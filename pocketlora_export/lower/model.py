@@ -74,7 +74,7 @@ def _infer_plan(decoder: Decoder, limits: Limits) -> _Plan:
 def _dim(dim: Dim, rows: int) -> int | str:
     if dim == "N" and rows == 1:
         return 1
-    return "R" if isinstance(dim, str) and dim.startswith("R:") else dim
+    return dim.split(":")[0] if isinstance(dim, str) else dim
 
 
 def _port(spec: InputSpec | OutputSpec, rows: int) -> PortSpec:
@@ -118,6 +118,7 @@ def _block(decoder: Decoder, plan: _Plan, layer: int, sites: list[LoraSite]) -> 
         plan.block_methods(kind),
         {name: prefix + name for name in names},
         {name.removeprefix(prefix): name for name in own},
+        decoder.blocks[kind].window,
     )
 
 

@@ -12,7 +12,7 @@ Kind = Literal["train", "infer"]
 
 @dataclass(frozen=True)
 class PortSpec:
-    """An input or output of a method. Dynamic dimensions are "N", "S1", "C", "R". `source` is None for an output."""
+    """An input or output of a method. Dynamic dimensions are "N", "S1", "C", "K", "R". `source` is None for an output."""
 
     name: str
     dtype: str
@@ -53,12 +53,16 @@ class EndBinding:
 
 @dataclass(frozen=True)
 class BlockBinding:
-    """What to call for one layer, and what to bind: input name -> base tensor, site prefix -> site name."""
+    """What to call for one layer, and what to bind: input name -> base tensor, site prefix -> site name.
+
+    `window`: keys that a token sees at most, itself included; None = all before it.
+    """
 
     layer: int
     methods: dict[str, str]
     weights: dict[str, str]
     sites: dict[str, str]
+    window: int | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pocketlora_export.ops.kv_cache import format_of, load_rows, store_rows
 from pocketlora_export.ops.library import autograd, define
 
 
@@ -20,21 +21,29 @@ def _rows(x: Tensor) -> Tensor:
     return x.transpose(0, 1).reshape(x.shape[1], -1)
 
 
-def _segment_mask(segments: Tensor, rows: int) -> Tensor:
-    """[N, N] bool: row i may see column j (same segment, j <= i)."""
+def _sees(row: Tensor, key: Tensor, window: int) -> Tensor:
+    """Bool of the broadcast shape: key <= row, and among the last `window` of them (0 = all)."""
+    visible = key <= row
+    return visible & (key > row - window) if window else visible
+
+
+def _segment_mask(segments: Tensor, rows: int, window: int) -> Tensor:
+    """[N, N] bool: row i may see column j (same segment, and as `_sees`)."""
     index = torch.arange(rows)
     owner = torch.bucketize(index, segments[1:], right=True)
-    return (owner[:, None] == owner[None, :]) & (index[None, :] <= index[:, None])
+    return (owner[:, None] == owner[None, :]) & _sees(index[:, None], index[None, :], window)
 
 
-def _scores(q: Tensor, k: Tensor, segments: Tensor, head_dim: int, scale: float) -> Tensor:
+def _scores(q: Tensor, k: Tensor, segments: Tensor, head_dim: int, scale: float, window: int) -> Tensor:
     repeat = q.shape[1] // k.shape[1]
     scores = _heads(q, head_dim) @ _heads(k, head_dim, repeat).transpose(1, 2) * scale
-    return scores.masked_fill(~_segment_mask(segments, q.shape[0]), float("-inf"))
+    return scores.masked_fill(~_segment_mask(segments, q.shape[0], window), float("-inf"))
 
 
-def _forward(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, head_dim: int, scale: float) -> tuple[Tensor, Tensor]:
-    scores = _scores(q, k, segments, head_dim, scale)
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, segments: Tensor, head_dim: int, scale: float, window: int
+) -> tuple[Tensor, Tensor]:
+    scores = _scores(q, k, segments, head_dim, scale, window)
     lse = torch.logsumexp(scores, dim=-1)
     probs = torch.exp(scores - lse[..., None])
     values = _heads(v, head_dim, q.shape[1] // k.shape[1])
@@ -51,9 +60,10 @@ def _backward(
     segments: Tensor,
     head_dim: int,
     scale: float,
+    window: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     repeat = q.shape[1] // k.shape[1]
-    probs = torch.exp(_scores(q, k, segments, head_dim, scale) - lse.transpose(0, 1)[..., None])
+    probs = torch.exp(_scores(q, k, segments, head_dim, scale, window) - lse.transpose(0, 1)[..., None])
     dout_h = _heads(dout, head_dim)
     delta = (dout_h * _heads(out, head_dim)).sum(-1, keepdim=True)
     dscores = probs * (dout_h @ _heads(v, head_dim, repeat).transpose(1, 2) - delta) * scale
@@ -65,37 +75,53 @@ def _backward(
 
 
 def _cached(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, past: Tensor, head_dim: int, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    past: Tensor,
+    head_dim: int,
+    scale: float,
+    window: int,
 ) -> Tensor:
     rows, seen = q.shape[0], int(past.item())
-    keys, values = torch.cat((k_cache[:seen], k)), torch.cat((v_cache[:seen], v))
+    keys, values = (_all_rows(cache[:seen], new, head_dim) for cache, new in ((k_cache, k), (v_cache, v)))
     repeat = q.shape[1] // k.shape[1]
     scores = _heads(q, head_dim) @ _heads(keys, head_dim, repeat).transpose(1, 2) * scale
-    visible = torch.arange(seen + rows)[None, :] <= torch.arange(rows)[:, None] + seen
+    visible = _sees(torch.arange(rows)[:, None] + seen, torch.arange(seen + rows)[None, :], window)
     probs = scores.masked_fill(~visible, float("-inf")).softmax(-1)
     return _rows(probs @ _heads(values, head_dim, repeat))
 
 
+def _all_rows(cache: Tensor, new: Tensor, head_dim: int) -> Tensor:
+    """The values of the stored rows, then the new ones as the cache's format stores them."""
+    cache_format = format_of(cache.shape[1], new.shape[1], head_dim)
+    stored = new if cache_format == "float32" else load_rows(store_rows(new, head_dim, cache_format), head_dim, new)
+    return torch.cat((load_rows(cache, head_dim, new), stored))
+
+
 attention = define(
     "attention",
-    "Tensor q, Tensor k, Tensor v, Tensor segments, int head_dim, float scale",
+    "Tensor q, Tensor k, Tensor v, Tensor segments, int head_dim, float scale, int window",
     returns=2,
     reference=_forward,
-    fake=lambda q, k, v, segments, head_dim, scale: (
+    fake=lambda q, k, v, segments, head_dim, scale, window: (
         torch.empty_like(q),
         q.new_empty(q.shape[0], q.shape[1] // head_dim),
     ),
 )
 attention_backward = define(
     "attention_backward",
-    "Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor segments, int head_dim, float scale",
+    "Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor segments, int head_dim, float scale, "
+    "int window",
     returns=3,
     reference=_backward,
     fake=lambda dout, q, k, v, *rest: (torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)),
 )
 attention_cached = define(
     "attention_cached",
-    "Tensor q, Tensor k, Tensor v, Tensor k_cache, Tensor v_cache, Tensor past, int head_dim, float scale",
+    "Tensor q, Tensor k, Tensor v, Tensor k_cache, Tensor v_cache, Tensor past, int head_dim, float scale, int window",
     returns=1,
     reference=_cached,
     fake=lambda q, *rest: torch.empty_like(q),
@@ -103,14 +129,14 @@ attention_cached = define(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, segments, ctx.head_dim, ctx.scale = inputs
+    q, k, v, segments, ctx.head_dim, ctx.scale, ctx.window = inputs
     ctx.save_for_backward(q, k, v, *output, segments)
 
 
 def _formula(ctx: Any, dout: Tensor, _dlse: Tensor | None) -> tuple[Tensor | None, ...]:
     q, k, v, out, lse, segments = ctx.saved_tensors
-    grads = attention_backward(dout, q, k, v, out, lse, segments, ctx.head_dim, ctx.scale)
-    return (*grads, None, None, None)
+    grads = attention_backward(dout, q, k, v, out, lse, segments, ctx.head_dim, ctx.scale, ctx.window)
+    return (*grads, None, None, None, None)
 
 
 autograd("attention", _formula, _setup)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pocketlora_export.runtime.engine import Adapter, Engine, EngineFacts, Evaluation, MemoryAccount
-from pocketlora_export.runtime.session import Generation, Sampling, Session
+from pocketlora_export.runtime.session import Generation, Sampling, Session, SessionInfo
 from pocketlora_export.runtime.trainer import Optimizer, Step, Trainer, TrainerConfig
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Optimizer",
     "Sampling",
     "Session",
+    "SessionInfo",
     "Step",
     "Trainer",
     "TrainerConfig",

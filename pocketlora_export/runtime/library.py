@@ -34,6 +34,7 @@ PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "pl_session_free": (None, [c_void_p]),
     "pl_session_set_adapters": (c_int32, [c_void_p, POINTER(structs.AdapterRef), c_size_t]),
     "pl_session_reset": (c_int32, [c_void_p]),
+    "pl_session_get_info": (c_int32, [c_void_p, POINTER(structs.SessionInfo)]),
     "pl_session_length": (c_int64, [c_void_p]),
     "pl_session_prefill": (c_int32, [c_void_p, POINTER(c_int64), c_size_t, POINTER(c_float)]),
     "pl_session_decode": (c_int32, [c_void_p, c_int64, POINTER(c_float)]),

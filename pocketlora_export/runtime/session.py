@@ -16,6 +16,8 @@ from pocketlora_export.runtime.engine import AdapterSet, Engine, adapter_refs
 from pocketlora_export.runtime.handle import Handle
 from pocketlora_export.runtime.library import check, library
 
+CacheDtype = Literal["fp32", "fp16", "int8"]
+CACHE_DTYPES: tuple[CacheDtype, ...] = ("fp32", "fp16", "int8")
 StopReason = Literal["length", "stop_token", "callback"]
 _STOP_REASONS: tuple[StopReason, ...] = ("length", "stop_token", "callback")
 
@@ -47,22 +49,46 @@ class Generation:
         return (len(self.tokens) - 1) / self.decode_seconds if self.decode_seconds > 0 and len(self.tokens) > 1 else 0.0
 
 
+@dataclass(frozen=True)
+class SessionInfo:
+    """What a session holds: tokens that it can hold and holds, and its KV cache; bytes."""
+
+    context_length: int
+    length: int
+    cache_dtype: CacheDtype
+    bytes_per_token: int
+    cache_resident: int
+
+
 class Session(Handle):
     """Tokens, their KV cache and the active adapters."""
 
-    def __init__(self, engine: Engine, *, context_length: int = 0) -> None:
-        """Create a session. `context_length` is the number of KV rows, 0 = the bundle's max_seq_len."""
+    def __init__(self, engine: Engine, *, context_length: int = 0, cache_dtype: CacheDtype = "fp32") -> None:
+        """Create a session.
+
+        Args:
+            engine: the opened bundle.
+            context_length: number of KV rows, 0 = the bundle's max_seq_len.
+            cache_dtype: how keys and values are kept.
+        """
         lib = library()
         self._vocab_size = engine.facts.vocab_size
         options = structs.SessionOptions()
         lib.pl_session_options_init_sized(options, ctypes.sizeof(options))
-        options.context_length = context_length
+        options.context_length, options.cache_dtype = context_length, CACHE_DTYPES.index(cache_dtype)
         pointer = ctypes.c_void_p()
         check(lib.pl_session_create(engine.pointer, options, pointer))
         super().__init__(pointer, lib.pl_session_free)
 
     def __len__(self) -> int:
         return int(library().pl_session_length(self.pointer))
+
+    def info(self) -> SessionInfo:
+        """What the session holds at this moment."""
+        info = structs.sized(structs.SessionInfo)
+        check(library().pl_session_get_info(self.pointer, info))
+        numbers = (info.bytes_per_token, info.cache_resident)
+        return SessionInfo(info.context_length, info.length, CACHE_DTYPES[info.cache_dtype], *numbers)
 
     def set_adapters(self, adapters: AdapterSet = ()) -> None:
         """Replace the whole set of active adapters; empty = the bare base. The tokens stay."""

@@ -71,7 +71,20 @@ class AdapterRef(ctypes.Structure):
 class SessionOptions(ctypes.Structure):
     """pl_session_options."""
 
-    _fields_ = [("struct_size", c_size_t), ("context_length", c_int64)]
+    _fields_ = [("struct_size", c_size_t), ("context_length", c_int64), ("cache_dtype", c_int32)]
+
+
+class SessionInfo(ctypes.Structure):
+    """pl_session_info."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("context_length", c_int64),
+        ("length", c_int64),
+        ("cache_dtype", c_int32),
+        ("bytes_per_token", c_int64),
+        ("cache_resident", c_int64),
+    ]
 
 
 class GenerateOptions(ctypes.Structure):
@@ -167,6 +180,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "pl_memory": Memory,
     "pl_adapter_ref": AdapterRef,
     "pl_session_options": SessionOptions,
+    "pl_session_info": SessionInfo,
     "pl_generate_options": GenerateOptions,
     "pl_generate_report": GenerateReport,
     "pl_batch": Batch,

@@ -1,9 +1,11 @@
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "commands.h"
 #include "generation.h"
+#include "validators.h"
 
 namespace pocketlora_run {
 namespace {
@@ -12,17 +14,50 @@ struct Options {
   BundleOptions bundle;
   GenerateOptions generate;
   std::string adapter;
+  int64_t context_length = 0;
+  bool memory = false;
+  pl_cache_dtype cache_dtype = PL_CACHE_FLOAT32;
 };
+
+const std::map<std::string, pl_cache_dtype> kCacheDtypes = {
+    {"fp32", PL_CACHE_FLOAT32}, {"fp16", PL_CACHE_FLOAT16}, {"int8", PL_CACHE_INT8}};
+
+Session open_session(pl_engine* engine, const Options& options) {
+  pl_session_options settings;
+  pl_session_options_init(&settings);
+  settings.context_length = options.context_length;
+  settings.cache_dtype = options.cache_dtype;
+  return create_session(engine, &settings);
+}
+
+/// What the cache took, for the result.
+void add_cache_facts(const pl_session* session, Json* result) {
+  pl_session_info info = {};
+  info.struct_size = sizeof(info);
+  check(pl_session_get_info(session, &info));
+  for (const auto& [name, dtype] : kCacheDtypes) {
+    if (dtype == info.cache_dtype) (*result)["cache_dtype"] = name;
+  }
+  (*result)["context_length"] = info.context_length;
+  (*result)["cache_bytes_per_token"] = info.bytes_per_token;
+  (*result)["cache_resident"] = info.cache_resident;
+}
 
 void run_generate(const Options& options) {
   const Engine engine = options.bundle.open();
-  const Session session = create_session(engine.get());
+  const Session session = open_session(engine.get(), options);
   if (!options.adapter.empty()) {
     const Adapter adapter = load_adapter(engine.get(), options.adapter);
     const pl_adapter_ref ref = {adapter.get(), 1.0F};
     check(pl_session_set_adapters(session.get(), &ref, 1));
   }
-  const Json result = generate(session.get(), options.generate);
+  const Json idle = options.memory ? memory_json(engine_memory(engine.get())) : Json();
+  Json result = generate(session.get(), options.generate);
+  if (options.memory) {
+    result["memory_idle"] = idle;
+    result["memory"] = memory_json(engine_memory(engine.get()));
+  }
+  add_cache_facts(session.get(), &result);
   print_json(result);
   std::fprintf(stderr, "%lld prompt tokens in %.2f s, %lld new at %.1f tokens/s\n",
                static_cast<long long>(result["prompt_tokens"].get<int64_t>()), result["prefill_seconds"].get<double>(),
@@ -37,6 +72,11 @@ void add_generate(CLI::App* app) {
   o->bundle.add_to(command);
   o->generate.add_to(command);
   command->add_option("--adapter", o->adapter, "PEFT folder of an adapter");
+  command->add_option("--context-length", o->context_length, "Tokens that the session can hold (the bundle's)")
+      ->check(above_zero());
+  command->add_flag("--memory", o->memory, "Report memory by part, before the prompt is read and at the end");
+  command->add_option("--cache-dtype", o->cache_dtype, "How keys and values are kept: fp32 (default), fp16 or int8")
+      ->transform(CLI::CheckedTransformer(kCacheDtypes));
   command->callback([o] { run_generate(*o); });
 }
 

@@ -26,9 +26,10 @@ inline Adapter load_adapter(pl_engine* engine, const std::string& dir) {
   return Adapter(adapter);
 }
 
-inline Session create_session(pl_engine* engine) {
+/// @param options NULL = the defaults
+inline Session create_session(pl_engine* engine, const pl_session_options* options = nullptr) {
   pl_session* session = nullptr;
-  check(pl_session_create(engine, nullptr, &session));
+  check(pl_session_create(engine, options, &session));
   return Session(session);
 }
 

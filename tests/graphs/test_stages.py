@@ -196,7 +196,7 @@ def test_prefill_and_decode_equal_reference(variant: str) -> None:
     facts, block = model.facts, model.decoder.blocks[""]
     tokens = torch.randint(0, facts.vocab_size, (9,))
     width = facts.num_kv_heads * facts.head_dim
-    caches = [{kind: torch.zeros(12, width) for kind in ("k", "v")} for _ in range(facts.num_layers)]
+    caches = [{kind: torch.zeros(12, width) for kind in ("k", "v")} for _ in range(facts.num_layers)]  # fp32
     logits = []
     for start, end, stage in [(0, 7, block.prefill), (7, 8, block.decode), (8, 9, block.decode)]:
         rows = 1 if stage is block.decode else LIMITS.prefill_t_max
@@ -206,7 +206,8 @@ def test_prefill_and_decode_equal_reference(variant: str) -> None:
         )
         past = torch.tensor([start])
         for layer, cache in enumerate(caches):
-            bound = {"past": past, "k_cache": cache["k"], "v_cache": cache["v"], **layer_inputs(model, layer)}
+            bound = {"past": past, "k_cache": cache["k"].view(torch.uint8), "v_cache": cache["v"].view(torch.uint8)}
+            bound |= {**layer_inputs(model, layer)}
             out = run(stage, rows, {**state, **bound})
             state["hidden"] = out["hidden"]
             cache["k"][start:end], cache["v"][start:end] = out["k"], out["v"]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pocketlora_export import ops
 from pocketlora_export.ops.dropout import uniform
+from pocketlora_export.ops.kv_cache import CACHE_FORMATS, CacheFormat, format_of, head_bytes, load_rows, store_rows
 from pocketlora_export.q4 import SCHEME_IDS, Q4Spec, pack
 
 SPEC = Q4Spec(rows=24, cols=40, scheme="int4", group_size=32)
@@ -43,7 +44,8 @@ DIFFERENTIABLE: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]
     "rope": (ops.rope, lambda: (rand(ROWS, 16), rand(ROWS, 8, grad=False), 8, False)),
     "rope_partial": (ops.rope, lambda: (rand(ROWS, 16), rand(ROWS, 4, grad=False), 8, True)),
     "swiglu": (ops.swiglu, lambda: (rand(ROWS, 6), rand(ROWS, 6))),
-    "attention": (lambda *args: ops.attention(*args)[0], lambda: (*attention_inputs(), SEGMENTS, 4, 0.5)),
+    "attention": (lambda *args: ops.attention(*args)[0], lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 0)),
+    "attention_window": (lambda *args: ops.attention(*args)[0], lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 2)),
     "linear4": (ops.linear4, lambda: (rand(ROWS, SPEC.cols), matrix(), None, *Q4)),
     "lora_linear": (ops.lora_linear, lambda: lora_inputs(3, None)),
     "lora_linear_dropout": (ops.lora_linear, lambda: lora_inputs(2, 0.4)),
@@ -74,12 +76,16 @@ OPCHECK: dict[str, Callable[[], tuple[Any, ...]]] = {
     "rope_table": lambda: (torch.arange(ROWS), torch.rand(4), 1.0),
     "rms_norm_backward": lambda: (rand(ROWS, 12), rand(ROWS, 12), rand(12), 1e-5),
     "swiglu_backward": lambda: (rand(ROWS, 6), rand(ROWS, 6), rand(ROWS, 6)),
-    "attention": lambda: (*attention_inputs(), SEGMENTS, 4, 0.5),
+    "attention": lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 2),
     "attention_backward": lambda: (
         *(rand(ROWS, 16), *attention_inputs(), rand(ROWS, 16), rand(ROWS, 4)),
-        *(SEGMENTS, 4, 0.5),
+        *(SEGMENTS, 4, 0.5, 2),
     ),
-    "attention_cached": lambda: (*attention_inputs(), rand(9, 8), rand(9, 8), torch.tensor([4]), 4, 0.5),
+    "attention_cached": lambda: (
+        *attention_inputs(),
+        *(store_rows(torch.randn(9, 8), 4, "float32") for _ in "kv"),
+        *(torch.tensor([4]), 4, 0.5, 3),
+    ),
     "linear4_backward": lambda: (rand(ROWS, SPEC.rows), matrix(), *Q4),
     "lora_linear": lambda: lora_inputs(2, 0.5),
     "lora_linear_backward": lambda: (
@@ -133,12 +139,41 @@ def test_head_loss_gradient_and_ignored_labels() -> None:
     torch.testing.assert_close(logprobs, -nll.detach())
 
 
-def test_attention_cached_continues_attention() -> None:
+@pytest.mark.parametrize("window", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("cache_format", CACHE_FORMATS)
+def test_attention_cached_continues_attention(cache_format: CacheFormat, window: int) -> None:
+    """It is the attention over the rows as the cache stores them, the new ones included."""
+    torch.manual_seed(0)
+    head_dim = 8
+    q, k, v = torch.randn(ROWS, 16), torch.randn(ROWS, 8), torch.randn(ROWS, 8)
+    k_cache, v_cache = (store_rows(rows, head_dim, cache_format) for rows in (k, v))
+    stored = [load_rows(cache, head_dim, k) for cache in (k_cache, v_cache)]
+    whole = ops.attention(q, *stored, torch.tensor([0, ROWS]), head_dim, 0.5, window)[0]
+    tail = ops.attention_cached(q[3:], k[3:], v[3:], k_cache, v_cache, torch.tensor([3]), head_dim, 0.5, window)
+    torch.testing.assert_close(tail, whole[3:])
+
+
+@pytest.mark.parametrize(("cache_format", "step"), [("float32", 0.0), ("float16", 2.0**-11), ("int8", 0.5 / 127)])
+def test_stored_rows_are_within_half_a_step(cache_format: CacheFormat, step: float) -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(6, 48)
+    stored = store_rows(rows, 24, cache_format)
+    assert stored.shape == (6, 2 * head_bytes(cache_format, 24))
+    assert format_of(stored.shape[1], 48, 24) == cache_format
+    largest = rows.view(6, 2, 24).abs().amax(-1, keepdim=True).expand(6, 2, 24).reshape(6, 48)
+    # A fp16 value is off by half a unit of its last place, an int8 value by half a step and its rounding.
+    assert ((load_rows(stored, 24, rows) - rows).abs() <= largest * step * (1 + 2.0**-13)).all()
+
+
+def test_a_window_is_a_mask() -> None:
     torch.manual_seed(0)
     q, k, v = (tensor.detach() for tensor in attention_inputs())
-    whole = ops.attention(q, k, v, torch.tensor([0, ROWS]), 4, 0.5)[0]
-    tail = ops.attention_cached(q[3:], k[3:], v[3:], k, v, torch.tensor([3]), 4, 0.5)
-    torch.testing.assert_close(tail, whole[3:])
+    found = ops.attention(q, k, v, torch.tensor([0, ROWS]), 4, 0.5, 2)[0]
+    for row in range(ROWS):
+        first = max(0, row - 1)
+        seen = slice(first, row + 1)
+        alone = ops.attention(q[seen], k[seen], v[seen], torch.tensor([0, row + 1 - first]), 4, 0.5, 0)[0]
+        torch.testing.assert_close(found[row], alone[-1])
 
 
 def test_dropout_mask_statistics_and_independence() -> None:

@@ -23,6 +23,8 @@ MODELS = {
     "nf4-untied-mha-llama3": TinyModel(tied=False, hidden=128, head_dim=32, kv_heads=4, llama3_rope=True, seed=1),
     "int4-tied-mha-biases": TinyModel(quant="int4", kv_heads=4, biases=True, seed=2),
     "int4-untied-gqa-llama3-biases": TinyModel(quant="int4", tied=False, llama3_rope=True, biases=True, seed=3),
+    # Longer rows than the window in all of the batches but one.
+    "nf4-untied-gqa-window": TinyModel(tied=False, window=9, seed=5),
 }
 BATCHES = {
     "short": [(7,)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from pocketlora_export.runtime.engine import AdapterSet, Engine
-from pocketlora_export.runtime.session import Session
+from pocketlora_export.runtime.session import CacheDtype, Session
 from pocketlora_export.runtime.trainer import Trainer, TrainerConfig
 from tests.conftest import BundleFactory
 from tests.parity.test_gradients import MODELS
@@ -23,9 +24,9 @@ LENGTH = 64
 PROMPT = 20
 
 
-def runtime_logits(engine: Engine, tokens: Any, adapters: AdapterSet) -> Any:
+def runtime_logits(engine: Engine, tokens: Any, adapters: AdapterSet, cache_dtype: CacheDtype = "fp32") -> Any:
     """Logits of the prompt's last token and of every token decoded after it, [LENGTH - PROMPT + 1, V]."""
-    session = Session(engine)
+    session = Session(engine, cache_dtype=cache_dtype)
     session.set_adapters(adapters)
     rows = [session.prefill(tokens[:PROMPT])]
     rows += [session.decode(int(token)) for token in tokens[PROMPT:]]
@@ -110,3 +111,43 @@ def test_trained_adapter_loads_in_peft(name: str, make_bundle: BundleFactory, op
     assert compare(engine, model, [engine.load_adapter(tmp_path / "trained")], tiny) <= forward_bound(tiny)
     # Training moved the output by far more than the tolerance, so the adapter was really applied on both sides.
     assert compare(engine, model, (), tiny) > 100 * forward_bound(tiny)
+
+
+@pytest.mark.parametrize("cache_dtype", ["fp16", "int8"])
+@pytest.mark.parametrize("name", ["nf4-tied-gqa", "nf4-untied-gqa-window"])
+def test_cache_formats(
+    name: str,
+    cache_dtype: CacheDtype,
+    make_bundle: BundleFactory,
+    open_engine: Any,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """A narrower cache is attention over keys and values that were rounded to it, and nothing else."""
+    tiny = MODELS[name]
+    made = make_bundle(tiny)
+    engine, tokens = open_engine(made), random_rows((LENGTH,), tiny.vocab, 11).tokens
+    found = runtime_logits(engine, tokens, (), cache_dtype)
+    error = worst_row(found, logits_of(load_base(made.dequantized, cache_dtype), tokens)[PROMPT - 1 :])
+    effect = worst_row(found, logits_of(load_base(made.dequantized), tokens)[PROMPT - 1 :])
+    record_property("error", error)
+    record_property("effect", effect)
+    print(f"{error:.1e} of the rounded model, {effect:.1e} of the fp32 one")
+    # A value beside the middle between two steps may be stored as either: one step of one key, averaged over the keys.
+    step = {"fp16": 2.0**-11, "int8": 1 / 127}[cache_dtype]
+    assert error <= forward_bound(tiny) + step / math.sqrt(tiny.kv_heads * tiny.head_dim)
+    assert effect > forward_bound(tiny)
+
+
+def test_a_window_gives_its_pages_back(make_bundle: BundleFactory, open_engine: Any) -> None:
+    """The cache of a long text with a window is resident by the window, not by the text."""
+    tiny = TinyModel(tied=False, window=16, max_len=768, layers=1, seed=6)
+    engine = open_engine(make_bundle(tiny))
+    session = Session(engine)
+    largest = 0
+    for token in random_rows((700,), tiny.vocab, 13).tokens:
+        session.decode(int(token))
+        largest = max(largest, session.info().cache_resident)
+    info = session.info()
+    # The window, 64 rows that wait for their release, and a page at the ends of keys and values.
+    assert largest <= (16 + 64 + 1) * info.bytes_per_token + 4 * 4096
+    assert largest < info.length * info.bytes_per_token / 2

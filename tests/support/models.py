@@ -1,4 +1,4 @@
-"""Small random Llama models with a real tokenizer, written as ordinary Hugging Face folders."""
+"""Small random Llama and Mistral models with a real tokenizer, written as ordinary Hugging Face folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
@@ -21,7 +21,10 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class TinyModel:
-    """A model and how it is bundled. Sizes that fill no tile are meant: padding is part of the layout."""
+    """A model and how it is bundled. Sizes that fill no tile are meant: padding is part of the layout.
+
+    A `window` makes it a Mistral, without biases.
+    """
 
     quant: Literal["nf4", "int4"] = "nf4"
     tied: bool = True
@@ -34,6 +37,7 @@ class TinyModel:
     vocab: int = 300
     biases: bool = False
     llama3_rope: bool = False
+    window: int | None = None
     group_size: int | None = None
     target_modules: tuple[str, ...] = MODULES
     max_rank: int = 8
@@ -47,14 +51,19 @@ class TinyModel:
         """The longest sum in a forward or backward pass."""
         return max(self.hidden, self.intermediate, self.heads * self.head_dim)
 
-    def config(self) -> LlamaConfig:
+    def config(self) -> LlamaConfig | MistralConfig:
         """The Hugging Face configuration."""
         rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0}
         if self.llama3_rope:
             # Small enough wavelengths that all three bands of the scaling occur within a few tokens.
             rope |= {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
             rope |= {"original_max_position_embeddings": 32}
-        return LlamaConfig(
+        family: dict[str, Any] = {"attention_bias": self.biases, "mlp_bias": self.biases}
+        kind: type[LlamaConfig | MistralConfig] = LlamaConfig
+        if self.window is not None:
+            kind, family = MistralConfig, {"sliding_window": self.window}
+        return kind(
+            **family,
             hidden_size=self.hidden,
             intermediate_size=self.intermediate,
             num_hidden_layers=self.layers,
@@ -64,8 +73,6 @@ class TinyModel:
             vocab_size=self.vocab,
             max_position_embeddings=4 * self.max_len,
             tie_word_embeddings=self.tied,
-            attention_bias=self.biases,
-            mlp_bias=self.biases,
             rope_parameters=rope,
             rms_norm_eps=1e-5,
             bos_token_id=1,
@@ -76,7 +83,7 @@ class TinyModel:
 def write_model(directory: Path, tiny: TinyModel) -> None:
     """Write random weights (float32 safetensors), configuration and tokenizer to `directory`."""
     torch.manual_seed(tiny.seed)
-    model = LlamaForCausalLM(tiny.config())
+    model = (LlamaForCausalLM if tiny.window is None else MistralForCausalLM)(tiny.config())
     for name, parameter in model.named_parameters():
         parameter.data.copy_(_random(name, parameter))
     model.save_pretrained(directory)

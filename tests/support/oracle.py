@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import eager_attention_forward
+
+from pocketlora_export.ops.kv_cache import CacheFormat, load_rows, store_rows
 
 Array = NDArray[np.float32]
 IGNORED = -100
@@ -42,10 +47,29 @@ def random_rows(lengths: Sequence[int], vocab: int, seed: int, masked: float = 0
     return Rows(tokens, labels, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def load_base(directory: Path) -> Any:
-    """The dequantized base as an eager float32 Hugging Face model, frozen."""
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+def load_base(directory: Path, cache_dtype: str = "fp32") -> Any:
+    """The dequantized base as an eager float32 Hugging Face model, frozen; keys and values rounded to a cache's dtype."""
+    attention = "eager" if cache_dtype == "fp32" else _rounded_attention(cache_dtype)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation=attention)
     return model.eval().requires_grad_(False)
+
+
+def _rounded_attention(cache_dtype: str) -> str:
+    """Register eager attention over keys and values as the KV cache stores them; returns its name."""
+    name = f"eager_{cache_dtype}"
+    cache_format: CacheFormat = "float16" if cache_dtype == "fp16" else "int8"
+
+    def rounded(states: torch.Tensor) -> torch.Tensor:
+        """[batch, heads, rows, D], each head rounded by itself."""
+        flat = states.reshape(-1, states.shape[-1])
+        return load_rows(store_rows(flat, flat.shape[1], cache_format), flat.shape[1], flat).view_as(states)
+
+    def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
+        return eager_attention_forward(module, query, rounded(key), rounded(value), mask, **options)
+
+    ALL_ATTENTION_FUNCTIONS.register(name, attend)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, eager_mask)
+    return name
 
 
 def load_adapter(base: Path, adapter: Path) -> Any:

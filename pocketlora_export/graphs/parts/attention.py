@@ -17,23 +17,31 @@ Core = Callable[[Tensor, Tensor, Tensor, Tensors], Tensor]
 
 @dataclass(frozen=True)
 class SelfAttention:
-    """q, k, v projections, rotary embedding, attention, output projection."""
+    """q, k, v projections, rotary embedding, attention, output projection.
+
+    `window`: keys that a row sees at most, itself included; None = all before it.
+    """
 
     query: Linear
     key: Linear
     value: Linear
     output: Linear
     head_dim: int
+    window: int | None = None
 
     def inputs(self) -> list[InputSpec]:
         """Inputs of the four projections in q, k, v, o order."""
         return [spec for part in (self.query, self.key, self.value, self.output) for spec in part.inputs()]
 
+    def _shape(self) -> tuple[int, float, int]:
+        """head_dim, scale and window, as the ops want them."""
+        return self.head_dim, self.head_dim**-0.5, self.window or 0
+
     def packed(self) -> Core:
         """Causal attention inside each segment."""
 
         def core(q: Tensor, k: Tensor, v: Tensor, inputs: Tensors) -> Tensor:
-            out: Tensor = ops.attention(q, k, v, inputs["segments"], self.head_dim, self.head_dim**-0.5)[0]
+            out: Tensor = ops.attention(q, k, v, inputs["segments"], *self._shape())[0]
             return out
 
         return core
@@ -43,7 +51,7 @@ class SelfAttention:
 
         def core(q: Tensor, k: Tensor, v: Tensor, inputs: Tensors) -> Tensor:
             cache = (inputs["k_cache"], inputs["v_cache"], inputs["past"])
-            out: Tensor = ops.attention_cached(q, k, v, *cache, self.head_dim, self.head_dim**-0.5)
+            out: Tensor = ops.attention_cached(q, k, v, *cache, *self._shape())
             return out
 
         return core

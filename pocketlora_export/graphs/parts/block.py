@@ -63,7 +63,9 @@ class PreNormBlock:
         def run(inputs: Tensors) -> tuple[Tensor, ...]:
             return self._apply(inputs, self.attention.cached())
 
-        cache = [runtime_input(f"{kind}_cache", ("C", self.kv_width)) for kind in ("k", "v")]
+        # Bytes: the runtime chooses the rows' format. fp32 is the largest.
+        row = f"K:{self.kv_width * torch.float32.itemsize}"
+        cache = [runtime_input(f"{kind}_cache", ("C", row), torch.uint8) for kind in ("k", "v")]
         inputs = (*self._activations(), runtime_input("past", (1,), torch.int64), *cache)
         rows = [OutputSpec(kind, torch.float32, ("N", self.kv_width)) for kind in ("k", "v")]
         outputs = (OutputSpec("hidden", torch.float32, ("N", self.hidden)), *rows)

@@ -139,9 +139,17 @@ typedef struct pl_adapter_ref {
 
 /* ---------------------------------------------------------------- sessions */
 
+/** How keys and values of past tokens are kept (docs/stages.md, "The KV cache"). */
+typedef enum pl_cache_dtype {
+  PL_CACHE_FLOAT32 = 0,
+  PL_CACHE_FLOAT16 = 1, /**< half the bytes */
+  PL_CACHE_INT8 = 2     /**< a quarter, and one fp32 scale a head */
+} pl_cache_dtype;
+
 typedef struct pl_session_options {
   size_t struct_size;
-  int64_t context_length; /**< KV cache rows; 0 = the bundle's max_seq_len */
+  int64_t context_length;     /**< KV cache rows; 0 = the bundle's max_seq_len */
+  pl_cache_dtype cache_dtype; /**< default PL_CACHE_FLOAT32 */
 } pl_session_options;
 /** As pl_engine_options_init_sized. */
 PL_API void pl_session_options_init_sized(pl_session_options* options, size_t struct_size);
@@ -163,6 +171,16 @@ PL_API void pl_session_free(pl_session* session);
 PL_API pl_status pl_session_set_adapters(pl_session* session, const pl_adapter_ref* refs, size_t n);
 /** Forgets all tokens; keeps the adapters. */
 PL_API pl_status pl_session_reset(pl_session* session);
+/** What a session holds. */
+typedef struct pl_session_info {
+  size_t struct_size;
+  int64_t context_length, length; /**< tokens that it can hold, and that it holds */
+  pl_cache_dtype cache_dtype;
+  int64_t bytes_per_token; /**< of the KV cache, all layers */
+  int64_t cache_resident;  /**< bytes of the KV cache's pages in memory: rows become resident as they are written; those
+                              that no later token sees (sliding windows), and those of a reset, are given back */
+} pl_session_info;
+PL_API pl_status pl_session_get_info(const pl_session* session, pl_session_info* info);
 /** @return the number of tokens in the session. */
 PL_API int64_t pl_session_length(const pl_session* session);
 

@@ -61,6 +61,9 @@ std::string shape_text(const std::vector<Dim>& shape) {
       case Dim::Kind::kCache:
         text += "C";
         break;
+      case Dim::Kind::kCacheRow:
+        text += "K";
+        break;
       case Dim::Kind::kRank:
         text += "R";
         break;

@@ -24,7 +24,7 @@ const char* dtype_name(DType dtype);
 
 /// One dimension of a shape: a fixed size, or one of the dynamic ones of docs/manifest.md.
 struct Dim {
-  enum class Kind { kFixed, kRows, kSegments, kCache, kRank };
+  enum class Kind { kFixed, kRows, kSegments, kCache, kCacheRow, kRank };
   Kind kind = Kind::kFixed;
   int64_t size = 0;  ///< only for kFixed
 
@@ -76,6 +76,7 @@ struct BlockSpec {
   std::map<std::string, std::string> methods;
   std::map<std::string, std::string> weights;
   std::map<std::string, std::string> sites;
+  int64_t window = 0;  ///< keys that a token sees at most, itself included; 0 = all before it
 };
 
 struct StageSet {

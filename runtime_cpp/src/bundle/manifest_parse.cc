@@ -20,8 +20,11 @@ bool parse_dtype(const std::string& text, DType* out) {
 }
 
 bool parse_symbol(const std::string& text, Dim::Kind* out) {
-  static const std::pair<const char*, Dim::Kind> kSymbols[] = {
-      {"N", Dim::Kind::kRows}, {"S1", Dim::Kind::kSegments}, {"C", Dim::Kind::kCache}, {"R", Dim::Kind::kRank}};
+  static const std::pair<const char*, Dim::Kind> kSymbols[] = {{"N", Dim::Kind::kRows},
+                                                               {"S1", Dim::Kind::kSegments},
+                                                               {"C", Dim::Kind::kCache},
+                                                               {"K", Dim::Kind::kCacheRow},
+                                                               {"R", Dim::Kind::kRank}};
   for (const auto& [name, kind] : kSymbols) {
     if (text == name) {
       *out = kind;
@@ -156,7 +159,7 @@ class Parser {
     Dim dim;
     if (node.json().is_string()) {
       if (!parse_symbol(node.as_string(), &dim.kind)) {
-        problem(node, "dimension '" + node.as_string() + "' is not one of N, S1, C, R");
+        problem(node, "dimension '" + node.as_string() + "' is not one of N, S1, C, K, R");
       }
       return dim;
     }
@@ -240,6 +243,8 @@ class Parser {
       block.methods = parse_names(entry.require_object("methods"));
       block.weights = parse_names(entry.require_object("weights"));
       block.sites = parse_names(entry.require_object("sites"));
+      block.window = entry.optional_int("window", 0);
+      if (block.window < 0) problem(entry, "window: expected at least 1, found " + std::to_string(block.window));
       set.blocks.push_back(std::move(block));
     }
     set.head = parse_stage(node.require_object("head"));

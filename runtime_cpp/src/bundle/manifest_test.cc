@@ -250,7 +250,8 @@ TEST(Manifest, TheRuntimesTensorsMustBeThoseOfTheirRole) {
             EXPECT_EQ(parse(document).code(), PL_BUNDLE_CORRUPT) << what << " " << tensors[i].dump();
           };
           refused("renamed", [i](json& all) { all[i]["name"] = "misnamed"; });
-          refused("retyped", [i](json& all) { all[i]["dtype"] = "uint8"; });
+          const char* another = tensors[i]["dtype"] == "uint8" ? "float32" : "uint8";
+          refused("retyped", [i, another](json& all) { all[i]["dtype"] = another; });
           refused("reshaped", [i](json& all) { all[i]["shape"] = json::array({4096}); });
           refused("missing", [i](json& all) { all.erase(i); });
           refused("extra", [i](json& all) {

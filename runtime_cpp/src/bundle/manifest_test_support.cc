@@ -55,8 +55,9 @@ json train_method(const char* name, bool backward) {
 json infer_method(const char* name, int t_max) {
   json past = int64_input("past", "N");
   past["shape"] = json::array({1});
-  return block_method(name, t_max,
-                      {past, tensor("k_cache", "runtime", {"C", 8}), tensor("v_cache", "runtime", {"C", 8})},
+  json k_cache = tensor("k_cache", "runtime", {"C", "K"}), v_cache = tensor("v_cache", "runtime", {"C", "K"});
+  k_cache["dtype"] = v_cache["dtype"] = "uint8";
+  return block_method(name, t_max, {past, k_cache, v_cache},
                       {output("hidden", {"N", 16}), output("k", {"N", 8}), output("v", {"N", 8})});
 }
 
@@ -91,7 +92,8 @@ json stages(const char* kind, json methods) {
   const json block = {{"layer", 0},
                       {"methods", std::move(methods)},
                       {"weights", {{"self_attn.q_proj.weight", "model.layers.0.self_attn.q_proj.weight"}}},
-                      {"sites", {{"self_attn.q_proj", "model.layers.0.self_attn.q_proj"}}}};
+                      {"sites", {{"self_attn.q_proj", "model.layers.0.self_attn.q_proj"}}},
+                      {"window", nullptr}};
   return {{"backend", "cpu"}, {"kind", kind}, {"embed", end}, {"blocks", json::array({block})}, {"head", head}};
 }
 

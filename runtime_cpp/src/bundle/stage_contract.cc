@@ -8,6 +8,7 @@ namespace {
 constexpr Dim kRows{Dim::Kind::kRows, 0};
 constexpr Dim kSegments{Dim::Kind::kSegments, 0};
 constexpr Dim kCache{Dim::Kind::kCache, 0};
+constexpr Dim kCacheRow{Dim::Kind::kCacheRow, 0};
 
 Dim fixed(int64_t size) { return {Dim::Kind::kFixed, size}; }
 
@@ -28,8 +29,8 @@ void infer_block(const ModelFacts& model, const TensorSpec& hidden, const Tensor
   contract->inputs = {hidden,
                       rope,
                       {"past", DType::kInt64, {fixed(1)}},
-                      {"k_cache", DType::kFloat32, {kCache, row}},
-                      {"v_cache", DType::kFloat32, {kCache, row}}};
+                      {"k_cache", DType::kUint8, {kCache, kCacheRow}},
+                      {"v_cache", DType::kUint8, {kCache, kCacheRow}}};
   contract->outputs = {hidden, {"k", DType::kFloat32, {kRows, row}}, {"v", DType::kFloat32, {kRows, row}}};
 }
 

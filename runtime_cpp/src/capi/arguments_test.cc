@@ -108,10 +108,11 @@ TEST(Arguments, FieldsOfALaterCallerAreZero) {
     pl_session_options options;
     int64_t later_field;
   };
-  LaterOptions later = {{0, 5}, -1};
+  LaterOptions later = {{0, 5, PL_CACHE_INT8}, -1};
   pl_session_options_init_sized(&later.options, sizeof(later));
   EXPECT_EQ(later.options.struct_size, sizeof(later));
   EXPECT_EQ(later.options.context_length, 0);
+  EXPECT_EQ(later.options.cache_dtype, PL_CACHE_FLOAT32);
   EXPECT_EQ(later.later_field, 0);
 }
 

@@ -36,6 +36,17 @@ pocketlora::Result<pocketlora::GenerateOptions> read_options(const Session& sess
   return options;
 }
 
+pocketlora::Result<pocketlora::SessionOptions> read_session_options(const pl_session_options& given) {
+  static_assert(PL_CACHE_FLOAT32 == static_cast<int>(pocketlora::CacheFormat::kFloat32), "one numbering");
+  static_assert(PL_CACHE_FLOAT16 == static_cast<int>(pocketlora::CacheFormat::kFloat16), "one numbering");
+  static_assert(PL_CACHE_INT8 == static_cast<int>(pocketlora::CacheFormat::kInt8), "one numbering");
+  if (given.cache_dtype < PL_CACHE_FLOAT32 || given.cache_dtype > PL_CACHE_INT8) {
+    return pocketlora::error(PL_INVALID_ARGUMENT, "cache_dtype: expected a pl_cache_dtype, found %d",
+                             static_cast<int>(given.cache_dtype));
+  }
+  return pocketlora::SessionOptions{given.context_length, static_cast<pocketlora::CacheFormat>(given.cache_dtype)};
+}
+
 }  // namespace
 
 void pl_session_options_init_sized(pl_session_options* options, size_t struct_size) {
@@ -55,7 +66,8 @@ pl_status pl_session_create(pl_engine* engine, const pl_session_options* options
   pl_session_options given;
   pl_session_options_init(&given);
   PL_C_TRY(pocketlora::read_struct(options, "options", &given));
-  PL_C_ASSIGN(auto session, Session::create(engine->engine, given.context_length));
+  PL_C_ASSIGN(const auto wanted, read_session_options(given));
+  PL_C_ASSIGN(auto session, Session::create(engine->engine, wanted));
   *out = new pl_session{std::move(session)};
   return PL_OK;
 }
@@ -72,6 +84,18 @@ pl_status pl_session_reset(pl_session* session) {
   PL_C_REQUIRE(session);
   session->session->reset();
   return PL_OK;
+}
+
+pl_status pl_session_get_info(const pl_session* session, pl_session_info* info) {
+  PL_C_REQUIRE(session);
+  const pocketlora::KvCache& cache = session->session->cache();
+  pl_session_info facts = {};
+  facts.context_length = session->session->capacity();
+  facts.length = session->session->length();
+  facts.cache_dtype = static_cast<pl_cache_dtype>(cache.shape().format);
+  facts.bytes_per_token = cache.shape().token_bytes();
+  facts.cache_resident = cache.resident();
+  return pocketlora::report(pocketlora::write_struct(facts, "info", info));
 }
 
 int64_t pl_session_length(const pl_session* session) { return session == nullptr ? 0 : session->session->length(); }

@@ -225,12 +225,64 @@ TEST_F(SessionTest, GenerationEndsWithTheContext) {
   EXPECT_EQ(pl_session_generate(session.get(), nullptr, 0, &generate, nullptr, nullptr, nullptr), PL_SEQUENCE_TOO_LONG);
 }
 
+pl_session_info info_of(const pl_session* session) {
+  pl_session_info info = {};
+  info.struct_size = sizeof(info);
+  EXPECT_PL_OK(pl_session_get_info(session, &info));
+  return info;
+}
+
+TEST_F(SessionTest, EveryCacheDtypeSwapsBitForBitAndTellsItsSize) {
+  const AdapterHandle adapter = train_adapter(14);
+  const std::vector<int64_t> tokens = some_tokens(12, 15);
+  std::vector<int64_t> longer = tokens;
+  longer.push_back(7);
+  const std::vector<float> reference = fresh(adapter.get(), longer);
+  int64_t bytes = 0;
+  for (const pl_cache_dtype dtype : {PL_CACHE_INT8, PL_CACHE_FLOAT16, PL_CACHE_FLOAT32}) {
+    pl_session_options options = session_options();
+    options.cache_dtype = dtype;
+    options.context_length = 16;
+    const SessionHandle session = create_session(engine_.get(), &options, nullptr);
+    const SessionHandle other = create_session(engine_.get(), &options, nullptr);
+    ASSERT_NE(session, nullptr);
+    prefill(session.get(), tokens);
+    EXPECT_FALSE(set_adapters(session.get(), {adapter.get()}));
+    EXPECT_FALSE(set_adapters(other.get(), {adapter.get()}));
+    const std::vector<float> swapped = decode(session.get(), 7);
+    EXPECT_EQ(swapped, prefill(other.get(), longer)) << dtype;
+    // The default is fp32; a narrower cache gives other logits.
+    EXPECT_EQ(swapped == reference, dtype == PL_CACHE_FLOAT32);
+
+    const pl_session_info info = info_of(session.get());
+    EXPECT_EQ(info.cache_dtype, dtype);
+    EXPECT_EQ(info.context_length, 16);
+    EXPECT_EQ(info.length, 13);
+    EXPECT_GT(info.bytes_per_token, bytes);
+    EXPECT_GE(info.cache_resident, info.length * info.bytes_per_token);
+    bytes = info.bytes_per_token;
+  }
+}
+
+TEST_F(SessionTest, AResetGivesTheCacheBack) {
+  const std::vector<int64_t> tokens = some_tokens(static_cast<size_t>(std::min<int64_t>(info_.max_seq_len, 64)), 16);
+  const SessionHandle session = new_session();
+  const std::vector<float> expected = prefill(session.get(), tokens);
+  EXPECT_GT(info_of(session.get()).cache_resident, 0);
+  EXPECT_PL_OK(pl_session_reset(session.get()));
+  EXPECT_EQ(info_of(session.get()).cache_resident, 0);
+  EXPECT_EQ(prefill(session.get(), tokens), expected);
+}
+
 TEST_F(SessionTest, RefusesWhatMakesNoSense) {
   pl_session* out = nullptr;
   pl_session_options options = session_options();
   options.context_length = info_.max_seq_len + 1;
   EXPECT_EQ(pl_session_create(engine_.get(), &options, &out), PL_SEQUENCE_TOO_LONG);
   EXPECT_EQ(out, nullptr);
+  options = session_options();
+  options.cache_dtype = static_cast<pl_cache_dtype>(17);
+  EXPECT_EQ(pl_session_create(engine_.get(), &options, &out), PL_INVALID_ARGUMENT);
   const SessionHandle session = new_session();
   const pl_generate_options generate = generate_options();
   EXPECT_EQ(pl_session_generate(session.get(), nullptr, 0, &generate, nullptr, nullptr, nullptr), PL_INVALID_STATE);

@@ -13,6 +13,8 @@ int64_t dim_size(const Dim& dim, const Extents& extents) {
       return extents.segments + 1;
     case Dim::Kind::kCache:
       return extents.cache;
+    case Dim::Kind::kCacheRow:
+      return extents.cache_row_bytes;
     case Dim::Kind::kRank:
       return extents.rank;
   }

@@ -12,6 +12,7 @@ struct Extents {
   int64_t rows = 1;
   int64_t segments = 1;  ///< S; the dimension is S + 1
   int64_t cache = 0;
+  int64_t cache_row_bytes = 0;
   int64_t rank = 0;  ///< of the site at hand
 
   Extents with_rank(int64_t value) const {

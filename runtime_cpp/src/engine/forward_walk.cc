@@ -12,6 +12,7 @@ Status ForwardWalk::run(const TokenRows& tokens) const {
     std::vector<OutputTensor> outputs = {{"hidden", hidden(layer + 1), hidden_bytes}};
     extra(layer, &inputs, &outputs);
     PL_RETURN_IF_ERROR(graph->run_block(layer, role, extents, sites, inputs, outputs));
+    if (after_block) after_block(layer);
   }
   return Status();
 }

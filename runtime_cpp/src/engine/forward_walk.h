@@ -28,6 +28,8 @@ struct ForwardWalk {
   std::function<float*(int64_t layer)> hidden;
   /// Adds what else the blocks of this role need (segments and dropout, or the cache and its new rows).
   std::function<void(int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>* outputs)> extra;
+  /// Called when a block has run; may be empty.
+  std::function<void(int64_t layer)> after_block;
 
   Status run(const TokenRows& tokens) const;
 };

@@ -70,6 +70,11 @@ ReservedBuffer::~ReservedBuffer() {
   ::munmap(data_, size_);
 }
 
+void ReservedBuffer::give_back(size_t begin, size_t end) const {
+  const size_t page = page_size(), first = (begin + page - 1) / page * page, last = end / page * page;
+  if (first < last) ::madvise(data_ + first, last - first, MADV_DONTNEED);
+}
+
 void ReservedBuffer::swap(ReservedBuffer& other) {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);

@@ -81,6 +81,8 @@ class ReservedBuffer {
 
   uint8_t* data() const { return data_; }
   size_t size() const { return size_; }
+  /// Gives the whole pages of [begin, end) back to the system; they read as zeros from then on.
+  void give_back(size_t begin, size_t end) const;
   template <typename T>
   T* as() const {
     return reinterpret_cast<T*>(data_);

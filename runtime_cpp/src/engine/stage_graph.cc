@@ -31,6 +31,7 @@ Result<std::unique_ptr<StageGraph>> StageGraph::open(const Bundle& bundle, const
   PL_ASSIGN_OR_RETURN(graph->head_, graph->make_call(set->head.method, set->head.weights, {}));
   for (const BlockSpec& block : set->blocks) {
     auto& calls = graph->blocks_.emplace_back();
+    graph->windows_.push_back(block.window);
     for (const auto& [role, method] : block.methods) {
       PL_ASSIGN_OR_RETURN(calls[role], graph->make_call(method, block.weights, block.sites));
     }

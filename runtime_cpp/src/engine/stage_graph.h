@@ -43,6 +43,8 @@ class StageGraph {
                                                   const std::string& kind, MemoryAccount* account);
 
   int64_t num_layers() const { return static_cast<int64_t>(blocks_.size()); }
+  /// Keys that a token sees at most in each layer, itself included; 0 = all before it.
+  const std::vector<int64_t>& windows() const { return windows_; }
 
   Status run_embed(const Extents& extents, const std::vector<InputTensor>& inputs,
                    const std::vector<OutputTensor>& outputs);
@@ -81,6 +83,7 @@ class StageGraph {
   std::unique_ptr<LoadedProgram> program_;
   Call embed_, head_;
   std::vector<std::map<std::string, Call>> blocks_;  ///< by layer, then role
+  std::vector<int64_t> windows_;
 };
 
 }  // namespace pocketlora

@@ -1,36 +1,72 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
-#include "bundle/checked_size.h"
 #include "common/result.h"
 #include "engine/memory_account.h"
+#include "kernels/attention/cache.h"
 
 namespace pocketlora {
 
-/// Keys and values of all layers, fp32 [capacity, row] each. Reserved for the whole context; rows become resident as
-/// they are written.
+/// What a cache holds: [capacity] rows of keys and of values for each layer.
+struct KvCacheShape {
+  CacheFormat format = CacheFormat::kFloat32;
+  int64_t capacity = 0, num_heads = 0, head_dim = 0;
+  int64_t largest_write = 0;     ///< rows that are written at once at most
+  std::vector<int64_t> windows;  ///< by layer: keys that a token sees at most, itself included; 0 = all before it
+
+  int64_t num_layers() const { return static_cast<int64_t>(windows.size()); }
+  /// Of one row of keys, or of values, in one layer.
+  int64_t row_bytes() const { return num_heads * cache_head_bytes(format, head_dim); }
+  /// Of one token's rows in all layers.
+  int64_t token_bytes() const { return 2 * num_layers() * row_bytes(); }
+};
+
+/// Keys and values of all layers. Reserved for the whole context; rows become resident as they are written, and their
+/// whole pages are given back when no later token can see them.
 class KvCache {
  public:
-  static Result<KvCache> create(int64_t layers, int64_t capacity, int64_t row, MemoryAccount* account) {
-    PL_ASSIGN_OR_RETURN(const size_t bytes, bytes_of({2, layers, capacity, row, sizeof(float)}));
-    PL_ASSIGN_OR_RETURN(ReservedBuffer buffer, ReservedBuffer::reserve(bytes, account, MemoryPart::kKvCache));
-    return KvCache(std::move(buffer), capacity, row);
-  }
+  static Result<KvCache> create(const KvCacheShape& shape, MemoryAccount* account);
 
-  int64_t capacity() const { return capacity_; }
-  float* keys(int64_t layer) const { return buffer_.as<float>() + 2 * layer * capacity_ * row_; }
-  float* values(int64_t layer) const { return keys(layer) + capacity_ * row_; }
-  /// First element of row `index` in keys() or values().
-  float* at(float* matrix, int64_t index) const { return matrix + index * row_; }
-  size_t row_bytes() const { return static_cast<size_t>(row_) * sizeof(float); }
+  const KvCacheShape& shape() const { return shape_; }
+  const uint8_t* keys(int64_t layer) const { return matrix(2 * layer); }
+  const uint8_t* values(int64_t layer) const { return matrix(2 * layer + 1); }
+  int64_t resident() const { return resident_bytes(rows_.data(), rows_.size()); }
+
+  /// Where a stage writes the fp32 rows from `row` on: in place, or beside the cache when it has another format.
+  float* new_keys(int64_t layer, int64_t row) const { return new_rows(2 * layer, row); }
+  float* new_values(int64_t layer, int64_t row) const { return new_rows(2 * layer + 1, row); }
+  size_t new_rows_bytes(int64_t count) const;
+  /// Takes over what was written there.
+  void store(int64_t layer, int64_t row, int64_t count);
+
+  /// Gives back what no token from `next` − 1 on can see. (The token before the next one may be computed again.)
+  void release_unseen(int64_t next);
+  /// Whether the rows that the token `next` sees are all there.
+  bool holds_context_of(int64_t next) const;
+  /// The rows from `length` on are no longer needed.
+  void truncate(int64_t length);
+  /// All rows are to be written again, from the first one on.
+  void rewind();
 
  private:
-  KvCache(ReservedBuffer buffer, int64_t capacity, int64_t row)
-      : buffer_(std::move(buffer)), capacity_(capacity), row_(row) {}
+  KvCache(const KvCacheShape& shape, MemoryAccount* account, ReservedBuffer rows, ReservedBuffer staged)
+      : shape_(shape),
+        account_(account),
+        rows_(std::move(rows)),
+        staged_(std::move(staged)),
+        released_(shape.windows.size(), 0) {}
+  size_t matrix_bytes() const { return static_cast<size_t>(shape_.capacity * shape_.row_bytes()); }
+  uint8_t* matrix(int64_t index) const { return rows_.data() + static_cast<size_t>(index) * matrix_bytes(); }
+  float* new_rows(int64_t index, int64_t row) const;
+  void give_back(int64_t layer, int64_t begin, int64_t end);
 
-  ReservedBuffer buffer_;
-  int64_t capacity_ = 0, row_ = 0;
+  KvCacheShape shape_;
+  MemoryAccount* account_ = nullptr;
+  ReservedBuffer rows_;
+  ReservedBuffer staged_;          ///< keys, then values, [largest_write] fp32 rows each; a page for kFloat32
+  std::vector<int64_t> released_;  ///< by layer: rows before this one may be gone
 };
 
 }  // namespace pocketlora

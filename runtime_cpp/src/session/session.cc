@@ -8,17 +8,41 @@
 
 namespace pocketlora {
 
-Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Engine> engine, int64_t context_length) {
-  const Manifest& manifest = engine->manifest();
+namespace {
+
+Status check_options(const Manifest& manifest, const SessionOptions& options) {
   const int64_t largest = manifest.limits.max_seq_len;
-  if (context_length < 0 || context_length > largest) {
+  if (options.context_length < 0 || options.context_length > largest) {
     return error(PL_SEQUENCE_TOO_LONG, "context_length: expected at most the bundle's %lld, found %lld",
-                 static_cast<long long>(largest), static_cast<long long>(context_length));
+                 static_cast<long long>(largest), static_cast<long long>(options.context_length));
   }
+  const int64_t dim = manifest.model.head_dim;
+  CacheFormat told{};
+  if (!cache_format_of(cache_head_bytes(options.cache_format, dim), dim, &told) || told != options.cache_format) {
+    return error(PL_INVALID_ARGUMENT, "cache_dtype: %s rows of heads of %lld values look like %s: choose that one",
+                 cache_format_name(options.cache_format), static_cast<long long>(dim), cache_format_name(told));
+  }
+  return Status();
+}
+
+KvCacheShape cache_shape(const Manifest& manifest, const StageGraph& graph, const SessionOptions& options) {
+  KvCacheShape shape;
+  shape.format = options.cache_format;
+  shape.capacity = options.context_length == 0 ? manifest.limits.max_seq_len : options.context_length;
+  shape.num_heads = manifest.model.num_kv_heads;
+  shape.head_dim = manifest.model.head_dim;
+  shape.largest_write = manifest.limits.prefill_t_max;
+  shape.windows = graph.windows();
+  return shape;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Engine> engine, const SessionOptions& options) {
+  const Manifest& manifest = engine->manifest();
+  PL_RETURN_IF_ERROR(check_options(manifest, options));
   PL_ASSIGN_OR_RETURN(StageGraph * graph, engine->infer_graph());
-  const ModelFacts& model = manifest.model;
-  PL_ASSIGN_OR_RETURN(KvCache cache, KvCache::create(model.num_layers, context_length == 0 ? largest : context_length,
-                                                     model.num_kv_heads * model.head_dim, &engine->account()));
+  PL_ASSIGN_OR_RETURN(KvCache cache, KvCache::create(cache_shape(manifest, *graph, options), &engine->account()));
   std::unique_ptr<Session> session(new Session(std::move(engine), std::move(cache)));
   session->graph_ = graph;
   PL_RETURN_IF_ERROR(session->allocate_scratch());
@@ -44,15 +68,20 @@ Status Session::allocate_scratch() {
 Status Session::set_adapters(std::vector<WeightedAdapter> adapters) {
   PL_ASSIGN_OR_RETURN(adapters_, AdapterSet::combine(engine_->layout(), std::move(adapters)));
   adapters_charge_ = MemoryCharge(&engine_->account(), MemoryPart::kAdapter, adapters_.nbytes());
-  computed_ = 0;
-  last_hidden_ = nullptr;
-  logits_valid_ = false;
+  forget_rows();
   return Status();
 }
 
 void Session::reset() {
   tokens_.clear();
+  forget_rows();
+  cache_.truncate(0);
+}
+
+/// The tokens stay; all of their rows are to be computed again.
+void Session::forget_rows() {
   computed_ = 0;
+  cache_.rewind();
   last_hidden_ = nullptr;
   logits_valid_ = false;
 }
@@ -96,9 +125,12 @@ Result<Span<const float>> Session::extend(Span<const int64_t> tokens) {
   return values;
 }
 
-/// Takes back the last tokens. The rows that stay were computed from themselves only.
+/// Takes back the last tokens. The rows that stay were computed from themselves only; where a window has moved on too
+/// far to come back, all are computed again.
 void Session::truncate(size_t length) {
   tokens_.resize(length);
+  cache_.truncate(this->length());
+  if (computed_ > this->length() && !cache_.holds_context_of(std::max<int64_t>(this->length() - 1, 0))) forget_rows();
   computed_ = std::min(computed_, this->length());
   last_hidden_ = nullptr;
   logits_valid_ = false;
@@ -120,28 +152,31 @@ Status Session::compute_chunk(int64_t rows) {
   const int64_t past = computed_;
   std::vector<int64_t> positions(static_cast<size_t>(rows));
   for (int64_t i = 0; i < rows; ++i) positions[static_cast<size_t>(i)] = past + i;
-  const size_t new_bytes = static_cast<size_t>(rows) * cache_.row_bytes();
+  const size_t new_bytes = cache_.new_rows_bytes(rows);
 
   ForwardWalk walk;
   walk.graph = graph_;
   walk.role = rows == 1 ? "decode" : "prefill";
-  walk.extents = {rows, 1, cache_.capacity(), 0};
+  walk.extents.rows = rows;
+  walk.extents.cache = capacity();
+  walk.extents.cache_row_bytes = cache_.shape().row_bytes();
   walk.sites = {adapters_.sites(), {}};
   walk.rope = rope_.as<float>();
   walk.rope_bytes = static_cast<size_t>(rows * model.head_dim) * sizeof(float);
   walk.hidden_bytes = static_cast<size_t>(rows * model.hidden_size) * sizeof(float);
   walk.hidden = [this](int64_t layer) { return hidden_[layer % 2].as<float>(); };
-  // The op reads rows before `past` only, so the new rows may go straight to their place in the cache.
+  // The op reads rows before `past` only, so new fp32 rows may go straight to their place in the cache.
   walk.extra = [&](int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>* outputs) {
-    float* keys = cache_.keys(layer);
-    float* values = cache_.values(layer);
-    inputs->insert(inputs->end(), {{"past", &past}, {"k_cache", keys}, {"v_cache", values}});
+    inputs->insert(inputs->end(),
+                   {{"past", &past}, {"k_cache", cache_.keys(layer)}, {"v_cache", cache_.values(layer)}});
     outputs->insert(outputs->end(),
-                    {{"k", cache_.at(keys, past), new_bytes}, {"v", cache_.at(values, past), new_bytes}});
+                    {{"k", cache_.new_keys(layer, past), new_bytes}, {"v", cache_.new_values(layer, past), new_bytes}});
   };
+  walk.after_block = [&](int64_t layer) { cache_.store(layer, past, rows); };
   PL_RETURN_IF_ERROR(walk.run({tokens_.data() + past, positions.data()}));
   last_hidden_ = walk.hidden(graph_->num_layers()) + (rows - 1) * model.hidden_size;
   computed_ += rows;
+  cache_.release_unseen(computed_);
   logits_valid_ = false;
   return Status();
 }

@@ -12,19 +12,24 @@
 
 namespace pocketlora {
 
+struct SessionOptions {
+  int64_t context_length = 0;  ///< KV rows; 0 = the bundle's max_seq_len
+  CacheFormat cache_format = CacheFormat::kFloat32;
+};
+
 /// A live context: tokens, their KV rows, and the active adapters. Rows are computed lazily: a token appended or a set
 /// replaced only marks what is pending, and everything pending is computed when logits are needed or a prefill ends. A
 /// failed call leaves the tokens as they were. For one thread at a time.
 class Session {
  public:
-  /// @param context_length KV rows; 0 = the bundle's max_seq_len.
-  static Result<std::unique_ptr<Session>> create(std::shared_ptr<Engine> engine, int64_t context_length);
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<Engine> engine, const SessionOptions& options);
 
   /// Replaces the whole set; the next computation redoes all tokens with it, as one prefill.
   Status set_adapters(std::vector<WeightedAdapter> adapters);
   void reset();
   int64_t length() const { return static_cast<int64_t>(tokens_.size()); }
-  int64_t capacity() const { return cache_.capacity(); }
+  int64_t capacity() const { return cache_.shape().capacity; }
+  const KvCache& cache() const { return cache_; }
   Engine& engine() const { return *engine_; }
 
   /// Appends without computing. @return SEQUENCE_TOO_LONG, or INVALID_ARGUMENT for an id outside the vocabulary.
@@ -43,6 +48,7 @@ class Session {
   Status allocate_scratch();
   Status check_tokens(Span<const int64_t> tokens) const;
   void truncate(size_t length);
+  void forget_rows();
   int64_t next_chunk() const;
   Status compute_pending();
   Status compute_chunk(int64_t rows);
