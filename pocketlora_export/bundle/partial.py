@@ -63,15 +63,17 @@ def _lock(place: Path, target: Path) -> int:
             if os.path.samestat(os.fstat(descriptor), (place / _LOCK).stat()):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"{os.getpid()}\n".encode())
-                return descriptor
+                held, descriptor = descriptor, -1
+                return held
         except BlockingIOError:
             owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(descriptor)
             message = f"{target}: another export is writing it (process {owner}, {place})"
             raise PocketLoraError(Status.INVALID_STATE, message) from None
         except FileNotFoundError:
-            pass
-        os.close(descriptor)
+            continue
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
     raise PocketLoraError(Status.IO_WRITE, f"{place}: cannot be locked")
 
 

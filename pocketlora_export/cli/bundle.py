@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +48,13 @@ def command(
     What an interrupted run has quantized stays in .NAME.partial beside the output. The same command continues there.
     """
     quiet_imports()
-    # SIGTERM ends like Ctrl-C: the user is told what is kept.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from pocketlora_export.recipes.recipe import load_recipe
 
     chosen = load_recipe(recipe, recipe_options(options))
     # PyTorch is imported from here on: a wrong option is reported at once.
     from pocketlora_export.recipes.build import build_bundle
 
-    with bar() as progress:
+    with _terminated_like_ctrl_c(), bar() as progress:
         built = build_bundle(model, output, chosen, force, threads, progress, resume)
     for warning in built.warnings:
         console.warn(warning)
@@ -65,6 +65,16 @@ def command(
     else:
         spent = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in built.seconds.items())
         console.note(f"{output}: {size / 1e6:.1f} MB ({spent})")
+
+
+@contextlib.contextmanager
+def _terminated_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM too ends with what is kept being told."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def recipe_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from pocketlora_export.bundle import journal as journaling
 from pocketlora_export.bundle.journal import read_journal
 from pocketlora_export.bundle.partial import resumable_folder
 from pocketlora_export.bundle.verify import verify_bundle
+from pocketlora_export.cli.main import cli
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.lower.model import lower_model
 from pocketlora_export.lower.spec import ProgramSpec
@@ -277,6 +279,20 @@ def test_no_resume(pristine: Path, tmp_path: Path, whole: dict[str, bytes]) -> N
     assert _build(pristine, tmp_path / "other", resume=False)[1] == []
 
 
+def test_the_command_tells_what_it_kept(pristine: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
+    output = tmp_path / "out"
+    options = ["--max-seq-len", "64", "--train-seq-len", "32", "--max-rank", "4", "--json"]
+    command = ["bundle", "-m", str(pristine), "-o", str(output), *options]
+    for more, kept, told in (([], True, "continuing: "), (["--no-resume"], False, "dropped: as asked for")):
+        _interrupt(pristine, output, 8)
+        result = CliRunner().invoke(cli, [*command, *more])
+        assert result.exit_code == 0, result.output
+        assert told in result.stderr
+        assert (json.loads(result.stdout.splitlines()[-1])["resumed_bytes"] > 0) == kept
+        assert contents(output) == whole
+        shutil.rmtree(output)
+
+
 def test_bad_weights_keep_nothing(source: Path, tmp_path: Path) -> None:
     tensors = load_file(source / "model.safetensors")
     tensors["model.norm.weight"][3] = float("nan")
@@ -357,18 +373,25 @@ def _slowly(source: Path, output: Path) -> None:
 
 
 def test_killed_at_random_moments(pristine: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
-    chance, output = random.Random(7), tmp_path / "out"
-    fork, kept = multiprocessing.get_context("fork"), []
+    chance, output, kept = random.Random(7), tmp_path / "out", [0]
+
+    def durable() -> int:
+        journal = read_journal(tmp_path / ".out.partial" / "journal")
+        return journal.size if journal else 0
+
     for _ in range(8):
-        process = fork.Process(target=_slowly, args=(pristine, output))
+        process = multiprocessing.get_context("fork").Process(target=_slowly, args=(pristine, output))
         process.start()
-        time.sleep(chance.uniform(0.02, 0.4))
+        # Half of them only once there is more than before, so that there is progress on a slow machine too.
+        more, until = chance.random() < 0.5, time.monotonic() + 20
+        while more and durable() <= kept[-1] < len(whole["base.ptd"]) and time.monotonic() < until:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.2))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
         assert not output.exists()
-        journal = read_journal(tmp_path / ".out.partial" / "journal")
-        kept.append(journal.size if journal else 0)
+        kept.append(durable())
     assert kept == sorted(kept)
     built, _ = _build(pristine, output)
     assert built.resumed_bytes == kept[-1] > 0
