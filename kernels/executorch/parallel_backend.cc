@@ -54,15 +54,17 @@ void run_on_pool(int64_t begin, int64_t end, int64_t grain, RangeFn fn, void* co
 
 }  // namespace
 
-void use_executorch_threadpool(int num_threads) {
+int use_executorch_threadpool(int num_threads) {
 #ifdef ET_USE_THREADPOOL
   const int64_t pool = executorch::extension::get_thread_count();
   const int64_t threads = num_threads > 0 ? std::min<int64_t>(num_threads, pool) : pool;
   g_num_threads.store(threads);
   set_parallel_backend(threads > 1 ? run_on_pool : nullptr);
+  return static_cast<int>(threads > 1 ? pool : 1);
 #else
   (void)num_threads;
   set_parallel_backend(nullptr);
+  return 1;
 #endif
 }
 

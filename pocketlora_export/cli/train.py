@@ -10,7 +10,7 @@ from pocketlora_export.cli import console
 from pocketlora_export.cli.options import PATH, bundle_argument, row_options, runtime_options
 from pocketlora_export.cli.train_report import TrainReport
 from pocketlora_export.cli.training import DEFAULT_RANK, TrainJob, run_job
-from pocketlora_export.cli.values import FiniteFloatRange, OptionsCommand
+from pocketlora_export.cli.values import SIZE, FiniteFloatRange, OptionsCommand
 
 POSITIVE = click.IntRange(min=1)
 
@@ -29,7 +29,13 @@ POSITIVE = click.IntRange(min=1)
 @click.option("--iters", type=POSITIVE, default=100, show_default=True, help="Optimizer steps.")
 @click.option("--learning-rate", type=FiniteFloatRange(min=0, min_open=True), default=1e-4, show_default=True)
 @click.option("--optimizer", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True)
-@click.option("--batch-size", type=POSITIVE, default=4, show_default=True, help="Rows of a micro-batch.")
+@click.option(
+    "--batch-size",
+    type=POSITIVE,
+    default=4,
+    show_default=True,
+    help="Rows of a micro-batch; split where they do not fit.",
+)
 @click.option(
     "--grad-accumulation-steps", type=POSITIVE, default=1, show_default=True, help="Micro-batches of an optimizer step."
 )
@@ -44,6 +50,19 @@ POSITIVE = click.IntRange(min=1)
 )
 @click.option("--valid", type=PATH, help="Held-out rows (JSONL): evaluated before and after.")
 @click.option("--eval-every", type=POSITIVE, metavar="N", help="Evaluate the held-out rows every N steps as well.")
+@click.option(
+    "--memory-limit", type=SIZE, metavar="SIZE",
+    help="What training may allocate, e.g. 800MB: rows, activations, spilling are chosen to fit.  [default: no limit]",
+)  # fmt: skip
+@click.option(
+    "--activations", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", show_default=True,
+    help="What the inputs of layers are kept as for the backward.",
+)  # fmt: skip
+@click.option("--scratch-dir", type=PATH, help="Where inputs of layers go that memory has no room for.")
+@click.option(
+    "--weights", type=click.Choice(["auto", "keep", "stream"]), default="auto", show_default=True,
+    help="Pages of the base: kept, or read one layer ahead and released after use.",
+)  # fmt: skip
 @row_options
 @click.option("--force", is_flag=True, help="Replace an adapter that is already in the output folder.")
 @runtime_options

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -14,7 +16,7 @@ from pocketlora_export.cli import console
 from pocketlora_export.data.dataset import Dataset
 from pocketlora_export.errors import Status
 from pocketlora_export.evaluate.metrics import Metrics
-from pocketlora_export.runtime import MemoryAccount, Step
+from pocketlora_export.runtime import MemoryAccount, Step, TrainerPlan
 
 
 class TrainReport:
@@ -52,6 +54,19 @@ class TrainReport:
             message = f"{rows.truncated} of {len(rows.rows)} rows of {rows.path} were cut to {max_tokens} tokens"
             console.warn(message, Status.SEQUENCE_TOO_LONG)
 
+    def planned(self, plan: TrainerPlan) -> None:
+        """What was chosen for the trainer: an event, and a note where a memory limit decided."""
+        if self._json:
+            console.print_event("plan", **asdict(plan) | {"activations": plan.activations.name.lower()})
+        if plan.memory_limit or plan.spilled or plan.streams_weights:
+            console.note(
+                f"{plan.max_rows} rows a pass, layers' inputs in {plan.activations.name.lower()}"
+                + (f", {plan.spilled / 1e6:.1f} MB of them in a scratch file" if plan.spilled else "")
+                + (", weights streamed" if plan.streams_weights else "")
+                + f"; {plan.planned / 1e6:.1f} MB planned"
+                + (f" of {plan.memory_limit / 1e6:.1f} MB" if plan.memory_limit else "")
+            )
+
     def step(self, step: Step, memory: MemoryAccount) -> None:
         """One optimizer step is done."""
         self._losses.append(step.loss)
@@ -71,9 +86,10 @@ class TrainReport:
             loss, perplexity = console.finite(metrics.loss), console.finite(metrics.perplexity)
             console.print_event("validation", step=step, loss=loss, perplexity=perplexity, tokens=metrics.tokens)
 
-    def complete(self, path: Path) -> None:
-        """The adapter is saved."""
+    def complete(self, path: Path, memory: MemoryAccount) -> None:
+        """The adapter is saved; `memory` at the end, by part."""
         seconds = time.monotonic() - self._started
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
         if self._json:
             console.print_event(
                 "complete",
@@ -82,6 +98,9 @@ class TrainReport:
                 seconds=seconds,
                 path=str(path),
                 loss=self._losses[-1],
+                seconds_per_step=seconds / self.steps_done,
+                major_faults=faults,
+                memory=asdict(memory),
             )
             return
         first, last = self._losses[0], self._losses[-1]
@@ -89,6 +108,10 @@ class TrainReport:
         if self._validations:
             before, after = self._validations[0].perplexity, self._validations[-1].perplexity
             click.echo(f"held-out perplexity {before:.3f} -> {after:.3f}")
+        click.echo(
+            f"{seconds / self.steps_done:.2f} s a step; allocated {memory.peak / 1e6:.1f} MB at most, "
+            f"RssAnon {memory.rss_anon / 1e6:.1f} MB, RssFile {memory.rss_file / 1e6:.1f} MB, {faults} major faults"
+        )
         click.echo(f"adapter written to {path}")
 
     def _progress_event(self, step: Step, rate: float, memory: MemoryAccount) -> None:

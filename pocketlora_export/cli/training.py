@@ -13,7 +13,17 @@ from pocketlora_export.data.dataset import Dataset
 from pocketlora_export.data.packing import MicroBatch, pack, steps
 from pocketlora_export.errors import PocketLoraError, Status, all_of
 from pocketlora_export.evaluate.metrics import Metrics, evaluate
-from pocketlora_export.runtime import Adapter, Engine, EngineFacts, Optimizer, Step, Trainer, TrainerConfig
+from pocketlora_export.runtime import (
+    Activations,
+    Adapter,
+    Engine,
+    EngineFacts,
+    Optimizer,
+    Step,
+    Trainer,
+    TrainerConfig,
+    Weights,
+)
 from pocketlora_export.runtime.fit import fit
 
 DEFAULT_RANK = 8
@@ -45,6 +55,10 @@ class TrainJob:
     force: bool = False
     threads: int = 0
     backend: str = "cpu"
+    memory_limit: int | None = None
+    activations: str = "auto"
+    scratch_dir: Path | None = None
+    weights: str = "auto"
 
 
 def run_job(job: TrainJob, report: TrainReport) -> None:
@@ -56,6 +70,7 @@ def run_job(job: TrainJob, report: TrainReport) -> None:
             lambda: _opened(job, stack),
         )[-1]
         trainer = stack.enter_context(Trainer(engine, config, init))
+        report.planned(trainer.plan)
         batches = None if held_out is None else pack(held_out.rows, pack_limits(engine))
         validation = _Validation(job, engine, trainer, batches, report)
         with report.running(job.iters, config.learning_rate):
@@ -63,12 +78,20 @@ def run_job(job: TrainJob, report: TrainReport) -> None:
         # The work is done and saving takes a moment: Ctrl-C no longer throws it away.
         with trainer.adapter() as adapter, interrupts_ignored():
             save_adapter(adapter, job.output)
-        report.complete(job.output)
+        report.complete(job.output, engine.memory())
 
 
 def _opened(job: TrainJob, stack: ExitStack) -> tuple[Engine, TrainerConfig, Dataset, Dataset | None, Adapter | None]:
     """The bundle and everything that must fit it, closed by `stack`; all problems of these at once."""
-    engine = stack.enter_context(Engine(job.bundle, backend=job.backend, num_threads=job.threads))
+    engine = stack.enter_context(
+        Engine(
+            job.bundle,
+            backend=job.backend,
+            num_threads=job.threads,
+            weights=Weights[job.weights.upper()],
+            memory_limit=job.memory_limit or 0,
+        )
+    )
     config, rows, held_out, init = all_of(
         lambda: trainer_config(job, engine.facts),
         lambda: _rows(job, engine, job.data),
@@ -107,6 +130,8 @@ def trainer_config(job: TrainJob, facts: EngineFacts) -> TrainerConfig:
         weight_decay=job.weight_decay,
         dropout=job.dropout,
         seed=job.seed,
+        activations=Activations[job.activations.upper()],
+        scratch_dir=job.scratch_dir,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 from click.core import iter_params_for_processing
@@ -47,6 +48,27 @@ class Text(StringParamType):
 
 
 TEXT = Text()
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes above 0: 800000000, 800MB, 1.5GB, 512MiB."""
+
+    name = "size"
+    _UNITS: ClassVar = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes; a usage error that names the option otherwise."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())
+        unit = None if match is None else self._UNITS.get(match[2])
+        if match is None or unit is None or not 1 <= float(match[1]) * unit < 2**63:
+            self.fail(f"expected a size such as 800MB, 1.5GB or a number of bytes, found {value}.", param, ctx)
+        return int(float(match[1]) * unit)
+
+
+SIZE = Size()
 
 
 class OptionsCommand(click.Command):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pocketlora_export.runtime.engine import Adapter, Engine, EngineFacts, Evaluation, MemoryAccount
+from pocketlora_export.runtime.engine import Adapter, Engine, EngineFacts, Evaluation, MemoryAccount, Weights
 from pocketlora_export.runtime.session import Generation, Sampling, Session, SessionInfo
-from pocketlora_export.runtime.trainer import Optimizer, Step, Trainer, TrainerConfig
+from pocketlora_export.runtime.trainer import Activations, Optimizer, Step, Trainer, TrainerConfig, TrainerPlan
 
 __all__ = [
+    "Activations",
     "Adapter",
     "Engine",
     "EngineFacts",
@@ -20,4 +21,6 @@ __all__ = [
     "Step",
     "Trainer",
     "TrainerConfig",
+    "TrainerPlan",
+    "Weights",
 ]

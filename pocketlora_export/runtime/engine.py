@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ class EngineFacts:
     manifest: dict[str, Any]
 
 
+class Weights(IntEnum):
+    """pl_weights: what becomes of the base's pages while layers run."""
+
+    AUTO = 0
+    KEEP = 1
+    STREAM = 2
+
+
 @dataclass(frozen=True)
 class MemoryAccount:
     """Bytes that the runtime allocated, by part, and what the kernel says of the process."""
@@ -53,6 +62,7 @@ class MemoryAccount:
     unexplained: int
     base_private_dirty: int
     base_resident: int
+    peak: int
 
 
 @dataclass(frozen=True)
@@ -90,15 +100,32 @@ class Engine(Handle):
     """A bundle, opened: checked, and its base mapped read-only."""
 
     def __init__(
-        self, bundle: Path, *, backend: str | None = None, num_threads: int = 0, verify_base: bool = False
+        self,
+        bundle: Path,
+        *,
+        backend: str | None = None,
+        num_threads: int = 0,
+        verify_base: bool = False,
+        weights: Weights = Weights.AUTO,
+        memory_limit: int = 0,
     ) -> None:
-        """Open a bundle. `num_threads` 0 = the number of cores. Raises the status of what is wrong with the bundle."""
+        """Open a bundle. Raises the status of what is wrong with it.
+
+        Args:
+            bundle: its folder.
+            backend: which of its programs; None = "cpu".
+            num_threads: 0 = the number of cores.
+            verify_base: hash the base while opening.
+            weights: whether pages of the base are released after use.
+            memory_limit: bytes that training may allocate, as `memory` counts them; 0 = no limit.
+        """
         lib = library()
         options = structs.EngineOptions()
         lib.pl_engine_options_init_sized(options, ctypes.sizeof(options))
         if backend is not None:
             options.backend = backend.encode()
         options.num_threads, options.verify_base = num_threads, int(verify_base)
+        options.weights, options.memory_limit = int(weights), memory_limit
         pointer = ctypes.c_void_p()
         check(lib.pl_engine_open(os.fsencode(bundle), options, pointer))
         super().__init__(pointer, lib.pl_engine_close)

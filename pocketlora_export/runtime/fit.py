@@ -1,9 +1,10 @@
-"""The training loop: so many steps, a report after each."""
+"""The training loop: so many steps, a report after each; Ctrl-C ends a step at its next block."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime.arrays import PackedRows
@@ -21,13 +22,26 @@ def fit(trainer: Trainer, batches: Iterator[Sequence[PackedRows]], iters: int, o
 
     Raises BACKEND_EXECUTION when the loss stops being a number.
     """
-    for _ in range(iters):
-        step = trainer.step(next(batches))
-        if not (math.isfinite(step.loss) and math.isfinite(step.grad_norm)):
-            raise PocketLoraError(
-                Status.BACKEND_EXECUTION,
-                f"training diverged: loss {step.loss}, gradient norm {step.grad_norm} at step {step.step}; "
-                "nothing was saved; a lower --learning-rate may help",
-            )
-        on_step(step)
-    return step
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pocketlora-step") as worker:
+        for _ in range(iters):
+            step = _interruptible_step(worker, trainer, next(batches))
+            if not (math.isfinite(step.loss) and math.isfinite(step.grad_norm)):
+                raise PocketLoraError(
+                    Status.BACKEND_EXECUTION,
+                    f"training diverged: loss {step.loss}, gradient norm {step.grad_norm} at step {step.step}; "
+                    "nothing was saved; a lower --learning-rate may help",
+                )
+            on_step(step)
+        return step
+
+
+def _interruptible_step(worker: ThreadPoolExecutor, trainer: Trainer, batches: Sequence[PackedRows]) -> Step:
+    """One step. Python sees Ctrl-C only between two calls of C: the step runs beside the thread that waits for it."""
+    running = worker.submit(trainer.step, batches)
+    try:
+        wait([running])
+    except KeyboardInterrupt:
+        if not running.done():
+            trainer.cancel()
+        raise
+    return running.result()

@@ -54,6 +54,8 @@ PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "pl_trainer_options_init_sized": (None, [POINTER(structs.TrainerOptions), c_size_t]),
     "pl_trainer_create": (c_int32, [c_void_p, POINTER(structs.TrainerOptions), c_void_p, POINTER(c_void_p)]),
     "pl_trainer_free": (None, [c_void_p]),
+    "pl_trainer_get_info": (c_int32, [c_void_p, POINTER(structs.TrainerInfo)]),
+    "pl_trainer_cancel": (c_int32, [c_void_p]),
     "pl_trainer_set_learning_rate": (c_int32, [c_void_p, c_float]),
     "pl_trainer_step": (c_int32, [c_void_p, POINTER(structs.Batch), c_size_t, POINTER(structs.StepReport)]),
     "pl_trainer_forward_backward": (

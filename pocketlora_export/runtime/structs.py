@@ -19,6 +19,8 @@ class EngineOptions(ctypes.Structure):
         ("backend", c_char_p),
         ("num_threads", c_int32),
         ("verify_base", c_int32),
+        ("weights", c_int32),
+        ("memory_limit", c_int64),
     ]
 
 
@@ -59,6 +61,7 @@ class Memory(ctypes.Structure):
         ("unexplained", c_int64),
         ("base_private_dirty", c_int64),
         ("base_resident", c_int64),
+        ("peak", c_int64),
     ]
 
 
@@ -144,6 +147,32 @@ class TrainerOptions(ctypes.Structure):
         ("momentum", c_float),
         ("dropout", c_float),
         ("seed", c_uint64),
+        ("activations", c_int32),
+        ("max_rows", c_int64),
+        ("scratch_dir", c_char_p),
+        ("activation_limit", c_int64),
+    ]
+
+
+class TrainerInfo(ctypes.Structure):
+    """pl_trainer_info."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("max_rows", c_int64),
+        ("activations", c_int32),
+        ("streams_weights", c_int32),
+        ("spilled", c_int64),
+        ("memory_limit", c_int64),
+        ("planned", c_int64),
+        ("arena", c_int64),
+        ("block_inputs", c_int64),
+        ("adapter", c_int64),
+        ("gradients", c_int64),
+        ("optimizer", c_int64),
+        ("kv_cache", c_int64),
+        ("scratch", c_int64),
+        ("other", c_int64),
     ]
 
 
@@ -158,6 +187,7 @@ class StepReport(ctypes.Structure):
         ("num_labels", c_int64),
         ("grad_norm", c_double),
         ("seconds", c_double),
+        ("passes", c_int64),
     ]
 
 
@@ -185,6 +215,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "pl_generate_report": GenerateReport,
     "pl_batch": Batch,
     "pl_trainer_options": TrainerOptions,
+    "pl_trainer_info": TrainerInfo,
     "pl_step_report": StepReport,
     "pl_eval_report": EvalReport,
 }

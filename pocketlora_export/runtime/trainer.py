@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +27,22 @@ class Optimizer(IntEnum):
     SGD = 1
 
 
+class Activations(IntEnum):
+    """pl_activations: what the inputs of the blocks are kept as for the backward."""
+
+    AUTO = 0
+    FP32 = 1
+    FP16 = 2
+    BF16 = 3
+
+
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Hyper-parameters. `rank`, `alpha` and `target_modules` are ignored when training goes on from an adapter."""
+    """Hyper-parameters. `rank`, `alpha` and `target_modules` are ignored when training goes on from an adapter.
+
+    `max_rows`: token rows of a pass, 0 = the bundle's or what the memory limit allows. `scratch_dir`: where inputs of
+    blocks go that memory has no room for. `activation_limit`: bytes of them beyond which they go there, 0 = no limit.
+    """
 
     rank: int = 8
     alpha: float = 16.0
@@ -40,11 +56,41 @@ class TrainerConfig:
     momentum: float = 0.0
     dropout: float = 0.0
     seed: int = 0
+    activations: Activations = Activations.AUTO
+    max_rows: int = 0
+    scratch_dir: Path | None = None
+    activation_limit: int = 0
+
+
+@dataclass(frozen=True)
+class TrainerPlan:
+    """What a trainer was planned for: the largest setting within the engine's memory limit. Sizes in bytes.
+
+    `spilled` is the size of the scratch file; `planned` the sum of the parts that follow it, at their highest.
+    """
+
+    max_rows: int
+    activations: Activations
+    streams_weights: bool
+    spilled: int
+    memory_limit: int
+    planned: int
+    arena: int
+    block_inputs: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    kv_cache: int
+    scratch: int
+    other: int
 
 
 @dataclass(frozen=True)
 class Step:
-    """Report of one step: `loss` is the mean over all unmasked tokens of its micro-batches."""
+    """Report of one step: `loss` is the mean over all unmasked tokens of its micro-batches.
+
+    `passes`: forward and backward passes that they were computed in; more than micro-batches where one had to be split.
+    """
 
     step: int
     loss: float
@@ -52,6 +98,7 @@ class Step:
     num_labels: int
     grad_norm: float
     seconds: float
+    passes: int
 
 
 class Trainer(Handle):
@@ -64,6 +111,20 @@ class Trainer(Handle):
         start = None if init is None else init.pointer
         check(library().pl_trainer_create(engine.pointer, options, start, pointer))
         super().__init__(pointer, library().pl_trainer_free)
+
+    @cached_property
+    def plan(self) -> TrainerPlan:
+        """What was chosen for this trainer."""
+        info = structs.sized(structs.TrainerInfo)
+        check(library().pl_trainer_get_info(self.pointer, info))
+        values = {f.name: getattr(info, f.name) for f in fields(TrainerPlan)}
+        values["activations"] = Activations(info.activations)
+        values["streams_weights"] = bool(info.streams_weights)
+        return TrainerPlan(**values)
+
+    def cancel(self) -> None:
+        """End the step that is running on another thread, or else the next one, with CANCELLED. For any thread."""
+        check(library().pl_trainer_cancel(self.pointer))
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Use another learning rate from the next step on."""
@@ -93,7 +154,7 @@ class Trainer(Handle):
         packed, report = Batches(batches), structs.sized(structs.StepReport)
         check(function(self.pointer, packed.array, len(packed), report))
         r = report
-        return Step(r.step, r.loss, r.num_tokens, r.num_labels, r.grad_norm, r.seconds)
+        return Step(r.step, r.loss, r.num_tokens, r.num_labels, r.grad_norm, r.seconds, r.passes)
 
 
 def _options(config: TrainerConfig) -> structs.TrainerOptions:
@@ -105,4 +166,7 @@ def _options(config: TrainerConfig) -> structs.TrainerOptions:
     for name in ("rank", "alpha", "learning_rate", "beta1", "beta2", "epsilon", "weight_decay"):
         setattr(options, name, getattr(config, name))
     options.momentum, options.dropout, options.seed = config.momentum, config.dropout, config.seed
+    options.activations, options.max_rows = int(config.activations), config.max_rows
+    options.scratch_dir = None if config.scratch_dir is None else os.fsencode(config.scratch_dir)
+    options.activation_limit = config.activation_limit
     return options

@@ -18,6 +18,8 @@ Engine BundleOptions::open() const {
   options.backend = backend.c_str();
   options.num_threads = threads;
   options.verify_base = verify ? 1 : 0;
+  options.weights = weights;
+  options.memory_limit = memory_limit;
   pl_engine* engine = nullptr;
   check(pl_engine_open(bundle.c_str(), &options, &engine));
   return Engine(engine);
@@ -35,6 +37,23 @@ pl_memory engine_memory(const pl_engine* engine) {
   memory.struct_size = sizeof(memory);
   check(pl_engine_get_memory(engine, &memory));
   return memory;
+}
+
+Json memory_json(const pl_memory& m) {
+  return {{"arena", m.arena},
+          {"block_inputs", m.block_inputs},
+          {"adapter", m.adapter},
+          {"gradients", m.gradients},
+          {"optimizer", m.optimizer},
+          {"kv_cache", m.kv_cache},
+          {"scratch", m.scratch},
+          {"other", m.other},
+          {"rss_anon", m.rss_anon},
+          {"rss_file", m.rss_file},
+          {"unexplained", m.unexplained},
+          {"base_private_dirty", m.base_private_dirty},
+          {"base_resident", m.base_resident},
+          {"peak", m.peak}};
 }
 
 }  // namespace pocketlora_run

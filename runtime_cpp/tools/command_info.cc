@@ -6,22 +6,6 @@
 namespace pocketlora_run {
 namespace {
 
-Json memory_json(const pl_memory& m) {
-  return {{"arena", m.arena},
-          {"block_inputs", m.block_inputs},
-          {"adapter", m.adapter},
-          {"gradients", m.gradients},
-          {"optimizer", m.optimizer},
-          {"kv_cache", m.kv_cache},
-          {"scratch", m.scratch},
-          {"other", m.other},
-          {"rss_anon", m.rss_anon},
-          {"rss_file", m.rss_file},
-          {"unexplained", m.unexplained},
-          {"base_private_dirty", m.base_private_dirty},
-          {"base_resident", m.base_resident}};
-}
-
 void run_info(const BundleOptions& options) {
   const Engine engine = options.open();
   const pl_engine_info info = engine_info(engine.get());

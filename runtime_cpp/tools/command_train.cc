@@ -1,7 +1,10 @@
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <memory>
 
 #include "batching.h"
@@ -27,7 +30,22 @@ struct TrainOptions {
   float alpha = 0;   // 0 = 2 x rank
   uint64_t seed = 0;
   bool force = false;
+  pl_activations activations = PL_ACTIVATIONS_AUTO;
+  std::string scratch_dir;
 };
+
+const std::map<std::string, pl_activations> kActivations = {{"auto", PL_ACTIVATIONS_AUTO},
+                                                            {"fp32", PL_ACTIVATIONS_FP32},
+                                                            {"fp16", PL_ACTIVATIONS_FP16},
+                                                            {"bf16", PL_ACTIVATIONS_BF16}};
+const std::map<std::string, pl_weights> kWeights = {
+    {"auto", PL_WEIGHTS_AUTO}, {"keep", PL_WEIGHTS_KEEP}, {"stream", PL_WEIGHTS_STREAM}};
+
+int64_t major_faults() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_majflt;
+}
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -42,6 +60,9 @@ class Run {
   }
 
   void train() {
+    report_plan();
+    const InterruptCancels cancels([](void* trainer) { pl_trainer_cancel(static_cast<pl_trainer*>(trainer)); },
+                                   trainer_.get());
     started_ = now();
     for (int64_t step = 1; step <= options_.iters; ++step) {
       stop_if_interrupted();
@@ -60,7 +81,10 @@ class Run {
                              {"tokens", tokens_},
                              {"seconds", seconds},
                              {"path", options_.output},
-                             {"loss", loss_}});
+                             {"loss", loss_},
+                             {"seconds_per_step", seconds / static_cast<double>(options_.iters)},
+                             {"major_faults", major_faults()},
+                             {"memory", memory_json(engine_memory(engine_))}});
     std::fprintf(stderr, "%lld steps, %lld tokens in %.1f s: loss %.4f; adapter written to %s\n",
                  static_cast<long long>(options_.iters), static_cast<long long>(tokens_), seconds, loss_,
                  options_.output.c_str());
@@ -80,9 +104,36 @@ class Run {
     trainer.momentum = options_.momentum;
     trainer.dropout = options_.dropout;
     trainer.seed = options_.seed;
+    trainer.activations = options_.activations;
+    trainer.scratch_dir = options_.scratch_dir.empty() ? nullptr : options_.scratch_dir.c_str();
     pl_trainer* handle = nullptr;
     check(pl_trainer_create(engine_, &trainer, init, &handle));
     trainer_.reset(handle);
+  }
+
+  void report_plan() const {
+    pl_trainer_info plan = {};
+    plan.struct_size = sizeof(plan);
+    check(pl_trainer_get_info(trainer_.get(), &plan));
+    std::string format;
+    for (const auto& [name, value] : kActivations) format = value == plan.activations ? name : format;
+    print_event("plan", {{"max_rows", plan.max_rows},
+                         {"activations", format},
+                         {"streams_weights", plan.streams_weights != 0},
+                         {"spilled", plan.spilled},
+                         {"memory_limit", plan.memory_limit},
+                         {"planned", plan.planned},
+                         {"arena", plan.arena},
+                         {"block_inputs", plan.block_inputs},
+                         {"adapter", plan.adapter},
+                         {"gradients", plan.gradients},
+                         {"optimizer", plan.optimizer},
+                         {"kv_cache", plan.kv_cache},
+                         {"scratch", plan.scratch},
+                         {"other", plan.other}});
+    std::fprintf(stderr, "%lld rows a pass, layers' inputs in %s%s%s; %.1f MB planned\n",
+                 static_cast<long long>(plan.max_rows), format.c_str(), plan.spilled > 0 ? " and a scratch file" : "",
+                 plan.streams_weights != 0 ? ", weights streamed" : "", static_cast<double>(plan.planned) / 1e6);
   }
 
   // The micro-batches of one optimizer step: so many groups of so many rows, each group packed on its own.
@@ -103,7 +154,9 @@ class Run {
     for (const MicroBatch& batch : batches) views.push_back(batch.view());
     pl_step_report step = {};
     step.struct_size = sizeof(step);
-    check(pl_trainer_step(trainer_.get(), views.data(), views.size(), &step));
+    const pl_status status = pl_trainer_step(trainer_.get(), views.data(), views.size(), &step);
+    if (status == PL_CANCELLED) throw Interrupted();
+    check(status);
     if (!std::isfinite(step.loss) || !std::isfinite(step.grad_norm)) {
       throw ToolError(PL_BACKEND_EXECUTION, "training diverged: loss " + std::to_string(step.loss) +
                                                 ", gradient norm " + std::to_string(step.grad_norm) + " at step " +
@@ -185,6 +238,15 @@ void add_train(CLI::App* app) {
       ->excludes(alpha)
       ->excludes(modules);
   command->add_option("--seed", o->seed, "Of the start, the order of rows and the dropout")->capture_default_str();
+  command
+      ->add_option("--memory-limit", o->bundle.memory_limit,
+                   "What training may allocate, e.g. 800MB: rows, activations and spilling are chosen to fit")
+      ->transform(size_in_bytes());
+  command->add_option("--activations", o->activations, "What layers' inputs are kept as: auto, fp32, fp16, bf16")
+      ->transform(CLI::CheckedTransformer(kActivations));
+  command->add_option("--scratch-dir", o->scratch_dir, "Folder for layers' inputs that memory has no room for");
+  command->add_option("--weights", o->bundle.weights, "Pages of the base: auto, keep, stream")
+      ->transform(CLI::CheckedTransformer(kWeights));
   command->add_flag("--force", o->force, "Replace an adapter that is already in the output folder");
   command->callback([o] { run_train(*o); });
 }

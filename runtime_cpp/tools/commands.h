@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "events.h"
 #include "handles.h"
 
 namespace pocketlora_run {
@@ -14,6 +15,8 @@ struct BundleOptions {
   std::string backend = "cpu";
   int32_t threads = 0;
   bool verify = false;
+  pl_weights weights = PL_WEIGHTS_AUTO;  ///< only `train` has options for these two
+  int64_t memory_limit = 0;
 
   void add_to(CLI::App* command);
   Engine open() const;
@@ -21,6 +24,8 @@ struct BundleOptions {
 
 pl_engine_info engine_info(const pl_engine* engine);
 pl_memory engine_memory(const pl_engine* engine);
+/// Every field of it, for the output.
+Json memory_json(const pl_memory& memory);
 
 /// Each adds one subcommand; parsing it runs nothing, its callback does.
 void add_info(CLI::App* app);

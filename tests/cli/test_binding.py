@@ -12,9 +12,10 @@ import pytest
 
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime import library as library_module
+from pocketlora_export.runtime.engine import Weights
 from pocketlora_export.runtime.library import LIBRARY_VARIABLE, PROTOTYPES, find_library
 from pocketlora_export.runtime.structs import ABI_VERSION, STRUCTS
-from pocketlora_export.runtime.trainer import Optimizer
+from pocketlora_export.runtime.trainer import Activations, Optimizer
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
@@ -89,6 +90,9 @@ def test_status_codes_and_optimizers(values: dict[str, int]) -> None:
     assert enumerators.pop("ABI_VERSION") == ABI_VERSION
     optimizers = {optimizer.name: enumerators.pop(optimizer.name) for optimizer in Optimizer}
     assert optimizers == {optimizer.name: optimizer.value for optimizer in Optimizer}
+    for prefix, enum in (("WEIGHTS_", Weights), ("ACTIVATIONS_", Activations)):
+        found = {member.name: enumerators.pop(prefix + member.name) for member in enum}
+        assert found == {member.name: member.value for member in enum}
     assert enumerators == {status.name: status.value for status in Status}
 
 

@@ -41,7 +41,7 @@ def test_events_follow_the_schema_and_the_loss_falls(
     )  # fmt: skip
     found = events(result)
     assert [e["event"] for e in found] == (
-        ["validation", *["progress"] * 5, "validation", *["progress"] * 5, "validation", *["progress"] * 2]
+        ["plan", "validation", *["progress"] * 5, "validation", *["progress"] * 5, "validation", *["progress"] * 2]
         + ["validation", "complete"]
     )
     assert {e["v"] for e in found} == {1}

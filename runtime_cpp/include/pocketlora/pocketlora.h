@@ -80,11 +80,21 @@ typedef struct pl_trainer pl_trainer;
 
 /* ---------------------------------------------------------------- engine */
 
+/** What becomes of the base's pages while layers run (docs/memory.md). Nothing of what is computed depends on it. */
+typedef enum pl_weights {
+  PL_WEIGHTS_AUTO = 0,  /**< PL_WEIGHTS_STREAM in training when the base does not fit beside the rest, else KEEP */
+  PL_WEIGHTS_KEEP = 1,  /**< pages come at their first use and stay as long as the system lets them */
+  PL_WEIGHTS_STREAM = 2 /**< the next layer is read while one runs, and released after it, in every walk */
+} pl_weights;
+
 typedef struct pl_engine_options {
   size_t struct_size;
-  const char* backend; /**< programs/<backend>; NULL = "cpu" */
-  int32_t num_threads; /**< 0 = the number of cores; of the process: the engine opened last decides */
-  int32_t verify_base; /**< non-zero: hash base.ptd while opening */
+  const char* backend;  /**< programs/<backend>; NULL = "cpu" */
+  int32_t num_threads;  /**< 0 = the number of cores; of the process: the engine opened last decides */
+  int32_t verify_base;  /**< non-zero: hash base.ptd while opening */
+  pl_weights weights;   /**< default PL_WEIGHTS_AUTO */
+  int64_t memory_limit; /**< bytes that the parts of pl_memory may come to in training and evaluation; default 0 = no
+                           limit. Trainers are planned within it or refused; the mapped base does not count */
 } pl_engine_options;
 /** Writes the defaults of the first `struct_size` bytes; fields that the library does not know are zero. NULL is fine.
  * For bindings of other languages; C and C++ call the functions without `_sized`. */
@@ -119,6 +129,7 @@ typedef struct pl_memory {
   int64_t unexplained;        /**< rss_anon − the sum of the parts */
   int64_t base_private_dirty; /**< /proc/self/smaps of the mapping of base.ptd; 0 by design */
   int64_t base_resident;      /**< resident bytes of that mapping */
+  int64_t peak;               /**< the largest sum of the parts so far; the kernels' scratch is the process' */
 } pl_memory;
 PL_API pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory);
 
@@ -238,6 +249,14 @@ typedef struct pl_batch {
 
 typedef enum pl_optimizer { PL_ADAMW = 0, PL_SGD = 1 } pl_optimizer;
 
+/** What the inputs of the blocks are kept as between forward and backward; blocks compute in fp32 all the same. */
+typedef enum pl_activations {
+  PL_ACTIVATIONS_AUTO = 0, /**< fp32, or fp16 where the memory limit asks for it */
+  PL_ACTIVATIONS_FP32 = 1,
+  PL_ACTIVATIONS_FP16 = 2, /**< a block's input with values beyond 65504 is kept as bf16 */
+  PL_ACTIVATIONS_BF16 = 3
+} pl_activations;
+
 typedef struct pl_trainer_options {
   size_t struct_size;
   int32_t rank;               /**< default 16; ignored when an initial adapter is given */
@@ -247,7 +266,13 @@ typedef struct pl_trainer_options {
   float learning_rate, beta1, beta2, epsilon, weight_decay; /**< defaults 1e-4, 0.9, 0.999, 1e-8, 0 */
   float momentum;                                           /**< SGD, default 0 */
   float dropout;                                            /**< LoRA dropout, default 0 */
-  uint64_t seed; /**< of A's initialisation (Kaiming-uniform as PEFT; B = 0) and of the dropout */
+  uint64_t seed;              /**< of A's initialisation (Kaiming-uniform as PEFT; B = 0) and of the dropout */
+  pl_activations activations; /**< default PL_ACTIVATIONS_AUTO */
+  int64_t max_rows;           /**< token rows of a pass; default 0 = train_t_max, or what the memory limit allows */
+  const char* scratch_dir;    /**< folder for kept block inputs that memory has no room for, in a file without a name;
+                                 not one that lies in memory (tmpfs). Default NULL = they stay in memory */
+  int64_t activation_limit;   /**< bytes of kept block inputs beyond which they go to scratch_dir; default 0 = as the
+                                 memory limit asks for */
 } pl_trainer_options;
 /** As pl_engine_options_init_sized. */
 PL_API void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_size);
@@ -261,6 +286,19 @@ PL_API pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* 
                                    pl_trainer** out);
 PL_API void pl_trainer_free(pl_trainer* trainer);
 
+/** What a trainer was planned for: the largest setting within the engine's memory limit (docs/memory.md). Bytes. */
+typedef struct pl_trainer_info {
+  size_t struct_size;
+  int64_t max_rows;           /**< token rows of a pass; a step with more is split by segments */
+  pl_activations activations; /**< never PL_ACTIVATIONS_AUTO */
+  int32_t streams_weights;    /**< non-zero: the base's pages are read ahead and released (pl_weights) */
+  int64_t spilled;            /**< of the scratch file at max_rows; 0 = block inputs stay in memory */
+  int64_t memory_limit;       /**< 0 = none */
+  int64_t planned;            /**< the parts of pl_memory at their highest, and their sum */
+  int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch, other;
+} pl_trainer_info;
+PL_API pl_status pl_trainer_get_info(const pl_trainer* trainer, pl_trainer_info* info);
+
 typedef struct pl_step_report {
   size_t struct_size;
   int64_t step;       /**< steps done, this one included */
@@ -269,14 +307,26 @@ typedef struct pl_step_report {
   int64_t num_labels; /**< unmasked tokens */
   double grad_norm;   /**< global L2 norm of the gradient */
   double seconds;
+  int64_t passes; /**< forward and backward passes that the micro-batches were computed in */
 } pl_step_report;
 
 PL_API pl_status pl_trainer_set_learning_rate(pl_trainer* trainer, float learning_rate);
-/** Forward and backward of every micro-batch, then one optimizer step. @param report may be NULL. */
+/**
+ * Forward and backward of every micro-batch, then one optimizer step. A micro-batch with more rows than a pass may have
+ * (pl_trainer_info.max_rows) or more segments than the bundle allows is computed in several passes of whole segments
+ * whose gradients are added: the same mean over all unmasked tokens of the step, and without dropout the same result up
+ * to rounding. A step that fails leaves the adapter and the optimizer as they were. @param report may be NULL.
+ */
 PL_API pl_status pl_trainer_step(pl_trainer* trainer, const pl_batch* micro_batches, size_t n, pl_step_report* report);
 /** As pl_trainer_step without the optimizer step: the gradients can then be read with pl_trainer_get_gradient. */
 PL_API pl_status pl_trainer_forward_backward(pl_trainer* trainer, const pl_batch* micro_batches, size_t n,
                                              pl_step_report* report);
+/**
+ * Ends the step that is running on another thread, or else the next one, at the next block with PL_CANCELLED; the
+ * adapter stays as it was before the step. May be called from any thread and from a signal handler while the trainer
+ * exists.
+ */
+PL_API pl_status pl_trainer_cancel(pl_trainer* trainer);
 /** Copies one gradient. @param name PEFT key, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight". @param
  * n elements. */
 PL_API pl_status pl_trainer_get_gradient(const pl_trainer* trainer, const char* name, float* out, size_t n);

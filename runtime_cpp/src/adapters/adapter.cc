@@ -15,13 +15,14 @@ Adapter::Adapter(std::shared_ptr<const AdapterLayout> layout, AdapterConfig conf
   }
 }
 
-Adapter::Pointer Adapter::from_tensors(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
-                                       AdapterTensors tensors) {
-  return Pointer(new Adapter(std::move(layout), std::move(config), std::move(tensors)));
+std::shared_ptr<Adapter> Adapter::from_tensors(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
+                                               AdapterTensors tensors) {
+  return std::shared_ptr<Adapter>(new Adapter(std::move(layout), std::move(config), std::move(tensors)));
 }
 
-Result<Adapter::Pointer> Adapter::create(std::shared_ptr<const AdapterLayout> layout, int64_t rank, double alpha,
-                                         const std::vector<std::string>& target_modules, uint64_t seed) {
+Result<std::shared_ptr<Adapter>> Adapter::create(std::shared_ptr<const AdapterLayout> layout, int64_t rank,
+                                                 double alpha, const std::vector<std::string>& target_modules,
+                                                 uint64_t seed) {
   PL_ASSIGN_OR_RETURN(AdapterConfig config, make_adapter_config(*layout, rank, alpha, target_modules));
   PL_ASSIGN_OR_RETURN(AdapterTensors tensors, AdapterTensors::allocate(*layout, config.site_ranks));
   SplitMix64 random(seed);

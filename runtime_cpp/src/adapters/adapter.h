@@ -12,7 +12,7 @@
 
 namespace pocketlora {
 
-/// A LoRA adapter over one bundle's layout. Immutable once made; shared by pointer.
+/// A LoRA adapter over one bundle's layout. Immutable once it is shared, which is by pointer.
 class Adapter {
  public:
   using Pointer = std::shared_ptr<const Adapter>;
@@ -23,12 +23,13 @@ class Adapter {
   /// A new adapter: A Kaiming-uniform in [-1/sqrt(in), 1/sqrt(in)) (PEFT's initialisation), B = 0. Element e (counting
   /// over all A matrices in the layout's order, row-major) is the e-th output of SplitMix64 started at `seed`, its
   /// upper 24 bits taken as u in [0, 1), A = (2u - 1) / sqrt(in). @param target_modules empty = all of the layout's.
-  static Result<Pointer> create(std::shared_ptr<const AdapterLayout> layout, int64_t rank, double alpha,
-                                const std::vector<std::string>& target_modules, uint64_t seed);
+  static Result<std::shared_ptr<Adapter>> create(std::shared_ptr<const AdapterLayout> layout, int64_t rank,
+                                                 double alpha, const std::vector<std::string>& target_modules,
+                                                 uint64_t seed);
 
   /// Wraps trained tensors (allocated with config.site_ranks); their scales are set from the config.
-  static Pointer from_tensors(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
-                              AdapterTensors tensors);
+  static std::shared_ptr<Adapter> from_tensors(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
+                                               AdapterTensors tensors);
 
   /// A mutable copy of the tensors, for training.
   Result<AdapterTensors> clone_tensors() const;
@@ -41,6 +42,10 @@ class Adapter {
   const AdapterConfig& config() const { return config_; }
   AdapterSiteView site(size_t index) const;
   int64_t nbytes() const { return tensors_.nbytes(); }
+
+  /// For a trainer that nobody shares the adapter with.
+  AdapterTensors& tensors() { return tensors_; }
+  void set_dropout(double dropout) { config_.dropout = dropout; }
 
  private:
   Adapter(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config, AdapterTensors tensors);

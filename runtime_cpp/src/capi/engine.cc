@@ -25,6 +25,8 @@ pl_status pl_engine_open(const char* bundle_dir, const pl_engine_options* option
   if (given.backend != nullptr) engine_options.backend = given.backend;
   engine_options.num_threads = given.num_threads;
   engine_options.verify_base = given.verify_base != 0;
+  engine_options.weights = given.weights;
+  engine_options.memory_limit = given.memory_limit;
   PL_C_ASSIGN(auto engine, Engine::open(bundle_dir, engine_options));
   *out = new pl_engine{std::move(engine)};
   return PL_OK;
@@ -74,6 +76,7 @@ pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory) {
                                           found.optimizer + found.kv_cache + found.scratch + found.other);
   found.base_private_dirty = mapping.private_dirty;
   found.base_resident = mapping.resident;
+  found.peak = engine->engine->account().peak() + pocketlora::scratch_bytes_peak();
   return report(write_struct(found, "memory", memory));
 }
 

@@ -1,5 +1,4 @@
 #include "capi/capi.h"
-#include "engine/charged_adapter.h"
 
 using pocketlora::Result;
 using pocketlora::Span;
@@ -41,6 +40,10 @@ Result<TrainerOptions> read_options(const pl_trainer_options* given) {
   options.settings.momentum = c.momentum;
   options.dropout = c.dropout;
   options.seed = c.seed;
+  options.activations = c.activations;
+  options.max_rows = c.max_rows;
+  if (c.scratch_dir != nullptr) options.scratch_dir = c.scratch_dir;
+  options.activation_limit = c.activation_limit;
   return options;
 }
 
@@ -58,6 +61,7 @@ Status compute(Trainer* trainer, Compute method, const pl_batch* micro_batches, 
   facts.num_labels = result.num_labels;
   facts.grad_norm = result.grad_norm;
   facts.seconds = result.seconds;
+  facts.passes = result.passes;
   return pocketlora::write_struct(facts, "report", report);
 }
 
@@ -88,6 +92,40 @@ pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* options
 
 void pl_trainer_free(pl_trainer* trainer) { delete trainer; }
 
+pl_status pl_trainer_get_info(const pl_trainer* trainer, pl_trainer_info* info) {
+  PL_C_REQUIRE(trainer);
+  PL_C_REQUIRE(info);
+  using pocketlora::FloatFormat;
+  using pocketlora::MemoryPart;
+  const pocketlora::TrainingPlan& plan = trainer->trainer->plan();
+  const auto part = [&plan](MemoryPart which) { return plan.parts[static_cast<size_t>(which)]; };
+  const FloatFormat format = plan.activations.format;
+  pl_trainer_info facts = {};
+  facts.max_rows = plan.activations.max_rows;
+  facts.activations = format == FloatFormat::kFloat32   ? PL_ACTIVATIONS_FP32
+                      : format == FloatFormat::kFloat16 ? PL_ACTIVATIONS_FP16
+                                                        : PL_ACTIVATIONS_BF16;
+  facts.streams_weights = trainer->trainer->streams_weights() ? 1 : 0;
+  facts.spilled = plan.activations.file_bytes();
+  facts.memory_limit = trainer->trainer->engine().memory_limit();
+  facts.planned = plan.total();
+  facts.arena = part(MemoryPart::kArena);
+  facts.block_inputs = part(MemoryPart::kBlockInputs);
+  facts.adapter = part(MemoryPart::kAdapter);
+  facts.gradients = part(MemoryPart::kGradients);
+  facts.optimizer = part(MemoryPart::kOptimizer);
+  facts.kv_cache = part(MemoryPart::kKvCache);
+  facts.scratch = part(MemoryPart::kScratch);
+  facts.other = part(MemoryPart::kOther);
+  return pocketlora::report(pocketlora::write_struct(facts, "info", info));
+}
+
+pl_status pl_trainer_cancel(pl_trainer* trainer) {
+  PL_C_REQUIRE(trainer);
+  trainer->trainer->cancel();
+  return PL_OK;
+}
+
 pl_status pl_trainer_set_learning_rate(pl_trainer* trainer, float learning_rate) {
   PL_C_REQUIRE(trainer);
   return pocketlora::report(trainer->trainer->set_learning_rate(learning_rate));
@@ -116,7 +154,6 @@ pl_status pl_trainer_get_gradient(const pl_trainer* trainer, const char* name, f
 pl_status pl_trainer_get_adapter(const pl_trainer* trainer, pl_adapter** out) {
   PL_C_REQUIRE(trainer);
   PL_C_REQUIRE(out);
-  PL_C_ASSIGN(auto adapter, trainer->trainer->adapter());
-  *out = new pl_adapter{charge_adapter(trainer->trainer->shared_engine(), std::move(adapter))};
+  *out = new pl_adapter{trainer->trainer->adapter()};
   return PL_OK;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/executorch_log.h"
+#include "engine/system_memory.h"
 #include "kernels/executorch/parallel_backend.h"
 #include "kernels/executorch/register.h"
 
@@ -12,7 +13,8 @@ namespace pocketlora {
 namespace {
 
 /// Registers the kernels once per process and sets the size of the thread pool that all engines share.
-Status prepare_process(int32_t num_threads) {
+/// @return the number of threads that may take part in a kernel.
+Result<int64_t> prepare_process(int32_t num_threads) {
   const ExecutorchLog log;
   static std::once_flag once;
   static bool registered = false;
@@ -23,8 +25,21 @@ Status prepare_process(int32_t num_threads) {
   if (!registered) {
     return error(PL_INTERNAL, "the kernels could not be registered with ExecuTorch: %s", log.errors().c_str());
   }
-  use_executorch_threadpool(num_threads);
-  return Status();
+  return static_cast<int64_t>(use_executorch_threadpool(num_threads));
+}
+
+Status check_options(const EngineOptions& options) {
+  ProblemList problems;
+  if (options.num_threads < 0) {
+    problems.addf("num_threads: expected 0 or more, found %d", static_cast<int>(options.num_threads));
+  }
+  if (options.weights < PL_WEIGHTS_AUTO || options.weights > PL_WEIGHTS_STREAM) {
+    problems.addf("weights: expected a pl_weights, found %d", static_cast<int>(options.weights));
+  }
+  if (options.memory_limit < 0) {
+    problems.addf("memory_limit: expected 0 or more bytes, found %lld", static_cast<long long>(options.memory_limit));
+  }
+  return problems.to_status(PL_INVALID_ARGUMENT, "engine options:");
 }
 
 Status check_backend(const Manifest& manifest, const std::string& dir, const std::string& backend) {
@@ -40,17 +55,30 @@ Status check_backend(const Manifest& manifest, const std::string& dir, const std
 }  // namespace
 
 Result<std::shared_ptr<Engine>> Engine::open(const std::string& dir, const EngineOptions& options) {
-  if (options.num_threads < 0) {
-    return error(PL_INVALID_ARGUMENT, "num_threads: expected 0 or more, found %d",
-                 static_cast<int>(options.num_threads));
-  }
+  PL_RETURN_IF_ERROR(check_options(options));
   PL_ASSIGN_OR_RETURN(Bundle bundle, Bundle::open(dir, {options.verify_base}));
   PL_RETURN_IF_ERROR(check_backend(bundle.manifest(), dir, options.backend));
-  PL_RETURN_IF_ERROR(prepare_process(options.num_threads));
-  std::shared_ptr<Engine> engine(new Engine(std::move(bundle), options.backend));
+  PL_ASSIGN_OR_RETURN(const int64_t threads, prepare_process(options.num_threads));
+  std::shared_ptr<Engine> engine(new Engine(std::move(bundle), options));
+  engine->num_threads_ = threads;
   engine->layout_ = std::make_shared<const AdapterLayout>(engine->manifest().adapter);
   PL_RETURN_IF_ERROR(engine->open_programs());
+  engine->choose_streaming();
   return engine;
+}
+
+void Engine::choose_streaming() {
+  const bool always = options_.weights == PL_WEIGHTS_STREAM;
+  if (infer_ != nullptr && always) infer_->stream_weights();
+  if (train_ == nullptr || options_.weights == PL_WEIGHTS_KEEP) return;
+  // Beside the base there is what training allocates: the limit, or without one the arena and the blocks' inputs.
+  const ModelFacts& model = manifest().model;
+  const double states = static_cast<double>(model.num_layers + 1) * static_cast<double>(manifest().limits.train_t_max);
+  const double inputs = states * static_cast<double>(model.hidden_size) * sizeof(float);
+  const double budget = options_.memory_limit > 0 ? static_cast<double>(options_.memory_limit)
+                                                  : inputs + static_cast<double>(train_->arena_bytes());
+  const double needed = static_cast<double>(base().file().size()) + budget;
+  if (always || needed > static_cast<double>(available_memory())) train_->stream_weights();
 }
 
 Status Engine::open_programs() {

@@ -9,6 +9,7 @@
 #include "bundle/bundle.h"
 #include "common/result.h"
 #include "engine/memory_account.h"
+#include "engine/rows_cap.h"
 #include "engine/stage_graph.h"
 
 namespace pocketlora {
@@ -17,6 +18,8 @@ struct EngineOptions {
   std::string backend = "cpu";
   int32_t num_threads = 0;  ///< 0 = the number of cores
   bool verify_base = false;
+  pl_weights weights = PL_WEIGHTS_AUTO;
+  int64_t memory_limit = 0;  ///< bytes of what the accounts count; 0 = none
 };
 
 /// An opened bundle: the mapped base, the programs, the accounts. Shared by sessions, trainers and adapters, which keep
@@ -31,17 +34,29 @@ class Engine {
   MemoryAccount& account() { return account_; }
   const MemoryAccount& account() const { return account_; }
 
+  /// Bytes that the runtime may allocate, as its accounts count them; 0 = no limit.
+  int64_t memory_limit() const { return options_.memory_limit; }
+  /// Threads of the kernels' pool.
+  int64_t num_threads() const { return num_threads_; }
+  /// Rows that a training or evaluation pass may have at once; what trainers alive were planned for.
+  RowsCap& rows_cap() { return rows_cap_; }
+
   /// @return BACKEND_MISSING when the bundle has no such program.
   Result<StageGraph*> train_graph();
   Result<StageGraph*> infer_graph();
 
  private:
-  Engine(Bundle bundle, std::string backend) : bundle_(std::move(bundle)), backend_(std::move(backend)) {}
+  Engine(Bundle bundle, const EngineOptions& options)
+      : bundle_(std::move(bundle)), backend_(options.backend), options_(options) {}
   Status open_programs();
+  void choose_streaming();
 
   MemoryAccount account_;  // first: everything below is charged to it
   Bundle bundle_;
   std::string backend_;
+  EngineOptions options_;
+  int64_t num_threads_ = 1;
+  RowsCap rows_cap_;
   std::shared_ptr<const AdapterLayout> layout_;
   std::unique_ptr<StageGraph> train_, infer_;
 };

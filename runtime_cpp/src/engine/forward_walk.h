@@ -30,6 +30,8 @@ struct ForwardWalk {
   std::function<void(int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>* outputs)> extra;
   /// Called when a block has run; may be empty.
   std::function<void(int64_t layer)> after_block;
+  /// Called before each block, its input being there; a failure ends the walk. May be empty.
+  std::function<Status(int64_t layer)> before_block;
 
   Status run(const TokenRows& tokens) const;
 };

@@ -29,6 +29,9 @@ class LoadedProgram {
   std::mutex& mutex() { return mutex_; }
   /// Call with the mutex held. @param method must be one of the spec's.
   Result<Stage*> stage(const std::string& method);
+  /// Bytes of the arena, and those of them that are touched.
+  int64_t arena_bytes() const { return static_cast<int64_t>(arena_.size()); }
+  int64_t arena_resident() const { return resident_bytes(arena_.data(), arena_.size()); }
 
  private:
   LoadedProgram(MappedFile file, const ProgramSpec& spec, MemoryAccount* account);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 namespace pocketlora {
@@ -19,6 +20,7 @@ size_t page_size() {
 
 void MemoryAccount::add(MemoryPart part, int64_t bytes) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  if (bytes < 0) note_peak_locked();
   heap_[static_cast<size_t>(part)] += bytes;
 }
 
@@ -29,12 +31,39 @@ void MemoryAccount::add_mapping(MemoryPart part, const void* data, size_t size) 
 
 void MemoryAccount::remove_mapping(const void* data) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  note_peak_locked();
   const auto same = [data](const Mapping& mapping) { return mapping.data == data; };
   mappings_.erase(std::remove_if(mappings_.begin(), mappings_.end(), same), mappings_.end());
 }
 
 MemoryAccount::Totals MemoryAccount::totals() const {
   const std::lock_guard<std::mutex> lock(mutex_);
+  return totals_locked();
+}
+
+MemoryAccount::Totals MemoryAccount::committed() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Totals totals = heap_;
+  for (const Mapping& mapping : mappings_) {
+    const bool arena = mapping.part == MemoryPart::kArena;
+    totals[static_cast<size_t>(mapping.part)] +=
+        arena ? resident_bytes(mapping.data, mapping.size) : static_cast<int64_t>(mapping.size);
+  }
+  return totals;
+}
+
+int64_t MemoryAccount::peak() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  note_peak_locked();
+  return peak_;
+}
+
+void MemoryAccount::note_peak_locked() const {
+  const Totals totals = totals_locked();
+  peak_ = std::max(peak_, std::accumulate(totals.begin(), totals.end(), int64_t{0}));
+}
+
+MemoryAccount::Totals MemoryAccount::totals_locked() const {
   Totals totals = heap_;
   for (const Mapping& mapping : mappings_) {
     totals[static_cast<size_t>(mapping.part)] += resident_bytes(mapping.data, mapping.size);

@@ -23,6 +23,12 @@ class MemoryAccount {
   void add_mapping(MemoryPart part, const void* data, size_t size);
   void remove_mapping(const void* data);
   Totals totals() const;
+  /// As totals(), with reserved memory counted whole: what has been promised. An arena counts where it is touched,
+  /// since how much of it ever is depends on the rows of a pass.
+  Totals committed() const;
+  /// The largest sum of the parts so far. Touched pages only grow in number until their mapping is taken away, so it is
+  /// enough to look before anything shrinks and when asked.
+  int64_t peak() const;
 
  private:
   struct Mapping {
@@ -31,7 +37,11 @@ class MemoryAccount {
     size_t size;
   };
 
+  Totals totals_locked() const;
+  void note_peak_locked() const;
+
   mutable std::mutex mutex_;
+  mutable int64_t peak_ = 0;
   Totals heap_{};
   std::vector<Mapping> mappings_;
 };

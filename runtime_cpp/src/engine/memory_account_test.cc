@@ -37,6 +37,22 @@ TEST(MemoryAccount, ReservedMemoryCountsWhereItIsTouched) {
   EXPECT_EQ(total(account, MemoryPart::kKvCache), 0);
 }
 
+TEST(MemoryAccount, ThePeakIsTheLargestSumOfTheParts) {
+  MemoryAccount account;
+  const auto page = static_cast<int64_t>(::sysconf(_SC_PAGESIZE));
+  {
+    const MemoryCharge charge(&account, MemoryPart::kAdapter, 100);
+    const ReservedBuffer buffer =
+        ReservedBuffer::reserve(static_cast<size_t>(8 * page), &account, MemoryPart::kArena).value();
+    for (int64_t i = 0; i < 8; ++i) buffer.data()[i * page] = 1;
+  }  // nobody asked before both were gone
+  EXPECT_EQ(account.peak(), 8 * page + 100);
+  const MemoryCharge less(&account, MemoryPart::kOther, 50);
+  EXPECT_EQ(account.peak(), 8 * page + 100);
+  const MemoryCharge more(&account, MemoryPart::kOther, 9 * page);
+  EXPECT_EQ(account.peak(), 9 * page + 50);
+}
+
 TEST(MemoryAccount, RefusesWhatCannotBeReserved) {
   MemoryAccount account;
   const Result<ReservedBuffer> buffer = ReservedBuffer::reserve(size_t{1} << 62, &account, MemoryPart::kArena);

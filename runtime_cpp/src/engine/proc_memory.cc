@@ -4,10 +4,8 @@
 
 #include <cinttypes>
 #include <cstdio>
-#include <functional>
 
 namespace pocketlora {
-namespace {
 
 std::string read_proc_file(const char* path) {
   std::string text;
@@ -28,6 +26,8 @@ void each_line(std::string_view text, const std::function<void(const std::string
     text.remove_prefix(end + 1);
   }
 }
+
+namespace {
 
 /// Reads "Key:   123 kB" into bytes. @return whether the line has this key.
 bool read_kilobytes(const std::string& line, const char* key, int64_t* bytes) {

@@ -2,10 +2,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
 namespace pocketlora {
+
+/// A file of the kernel's, whose size is not known in advance. @return "" when it cannot be read.
+std::string read_proc_file(const char* path);
+/// Calls visit(line) for each line of a text.
+void each_line(std::string_view text, const std::function<void(const std::string& line)>& visit);
 
 /// Bytes, from /proc/self/status.
 struct ProcessMemory {

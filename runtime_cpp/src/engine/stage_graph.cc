@@ -26,6 +26,7 @@ Result<std::unique_ptr<StageGraph>> StageGraph::open(const Bundle& bundle, const
   }
   std::unique_ptr<StageGraph> graph(new StageGraph(bundle));
   graph->program_spec_ = program;
+  graph->set_ = set;
   PL_ASSIGN_OR_RETURN(graph->program_, LoadedProgram::open(bundle.path(program->file), *program, account));
   PL_ASSIGN_OR_RETURN(graph->embed_, graph->make_call(set->embed.method, set->embed.weights, {}));
   PL_ASSIGN_OR_RETURN(graph->head_, graph->make_call(set->head.method, set->head.weights, {}));
@@ -37,6 +38,16 @@ Result<std::unique_ptr<StageGraph>> StageGraph::open(const Bundle& bundle, const
     }
   }
   return graph;
+}
+
+void StageGraph::stream_weights() {
+  if (stream_ == nullptr) stream_ = std::make_unique<WeightStream>(bundle_.base(), bundle_.manifest(), *set_);
+}
+
+Status StageGraph::load_all() {
+  const std::lock_guard<std::mutex> lock(program_->mutex());
+  for (const MethodSpec& method : program_spec_->methods) PL_RETURN_IF_ERROR(program_->stage(method.name).status());
+  return Status();
 }
 
 Result<StageGraph::Slot> StageGraph::site_slot(const std::string& name,
@@ -123,7 +134,10 @@ Status StageGraph::run(const Call& call, const Extents& extents, const SiteBindi
 
 Status StageGraph::run_embed(const Extents& extents, const std::vector<InputTensor>& inputs,
                              const std::vector<OutputTensor>& outputs) {
-  return run(embed_, extents, {}, inputs, outputs);
+  if (stream_ != nullptr) stream_->before_embed();
+  const Status status = run(embed_, extents, {}, inputs, outputs);
+  if (stream_ != nullptr) stream_->after_embed();
+  return status;
 }
 
 Status StageGraph::run_block(int64_t layer, const std::string& role, const Extents& extents, const SiteBindings& sites,
@@ -133,12 +147,19 @@ Status StageGraph::run_block(int64_t layer, const std::string& role, const Exten
   if (call == calls.end()) {
     return error(PL_BUNDLE_MISMATCH, "layer %lld has no method for '%s'", static_cast<long long>(layer), role.c_str());
   }
-  return run(call->second, extents, sites, inputs, outputs);
+  if (stream_ == nullptr) return run(call->second, extents, sites, inputs, outputs);
+  const auto walk = role == "backward" ? WeightStream::Walk::kDown : WeightStream::Walk::kUp;
+  stream_->before_block(layer, walk);
+  const Status status = run(call->second, extents, sites, inputs, outputs);
+  stream_->after_block(layer, walk, calls.count("backward") > 0);
+  return status;
 }
 
 Status StageGraph::run_head(const Extents& extents, const std::vector<InputTensor>& inputs,
                             const std::vector<OutputTensor>& outputs) {
-  return run(head_, extents, {}, inputs, outputs);
+  const Status status = run(head_, extents, {}, inputs, outputs);
+  if (stream_ != nullptr) stream_->after_head();
+  return status;
 }
 
 }  // namespace pocketlora

@@ -10,6 +10,7 @@
 #include "common/result.h"
 #include "common/span.h"
 #include "engine/loaded_program.h"
+#include "engine/weight_stream.h"
 
 namespace pocketlora {
 
@@ -45,6 +46,16 @@ class StageGraph {
   int64_t num_layers() const { return static_cast<int64_t>(blocks_.size()); }
   /// Keys that a token sees at most in each layer, itself included; 0 = all before it.
   const std::vector<int64_t>& windows() const { return windows_; }
+
+  /// From now on the weights are read one stage ahead and let go of after use. Not while a stage runs.
+  void stream_weights();
+  bool streams_weights() const { return stream_ != nullptr; }
+  /// Loads every method now rather than at its first use, so that what they allocate is known.
+  Status load_all();
+  /// Bytes of the arena, and those of them that are touched.
+  int64_t arena_bytes() const { return program_->arena_bytes(); }
+  int64_t arena_resident() const { return program_->arena_resident(); }
+  const ProgramSpec& program() const { return *program_spec_; }
 
   Status run_embed(const Extents& extents, const std::vector<InputTensor>& inputs,
                    const std::vector<OutputTensor>& outputs);
@@ -84,6 +95,8 @@ class StageGraph {
   Call embed_, head_;
   std::vector<std::map<std::string, Call>> blocks_;  ///< by layer, then role
   std::vector<int64_t> windows_;
+  const StageSet* set_ = nullptr;
+  std::unique_ptr<const WeightStream> stream_;  ///< null = the base's pages come and go by themselves
 };
 
 }  // namespace pocketlora

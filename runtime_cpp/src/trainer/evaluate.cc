@@ -1,5 +1,6 @@
 #include "trainer/evaluate.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -7,6 +8,8 @@
 
 #include "bundle/checked_size.h"
 #include "trainer/loss_pass.h"
+#include "trainer/pass_memory.h"
+#include "trainer/step_passes.h"
 
 namespace pocketlora {
 namespace {
@@ -38,6 +41,38 @@ EvalReport sum_labels(const BatchView& batch, const std::vector<float>& by_row) 
   return report;
 }
 
+/// What every pass uses: two hidden states and the rotary table.
+struct EvalBuffers {
+  ReservedBuffer hidden[2], rope;
+
+  static Result<EvalBuffers> reserve(const ModelFacts& model, int64_t rows, MemoryAccount* account) {
+    PL_ASSIGN_OR_RETURN(const size_t hidden, bytes_of({rows, model.hidden_size, sizeof(float)}));
+    PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, model.head_dim, sizeof(float)}));
+    EvalBuffers buffers;
+    for (ReservedBuffer& state : buffers.hidden) {
+      PL_ASSIGN_OR_RETURN(state, ReservedBuffer::reserve(hidden, account, MemoryPart::kScratch));
+    }
+    PL_ASSIGN_OR_RETURN(buffers.rope, ReservedBuffer::reserve(rope, account, MemoryPart::kScratch));
+    return buffers;
+  }
+};
+
+Result<std::vector<float>> logprobs_by_row(const Engine& engine, StageGraph* graph, const AdapterSet& set,
+                                           const EvalBuffers& buffers, const BatchView& batch) {
+  const PackedRows rows = pack_for_logprobs(batch);
+  LossPass pass;
+  pass.graph = graph;
+  pass.model = &engine.manifest().model;
+  pass.batch = &batch;
+  pass.rows = &rows;
+  pass.sites = {set.sites(), {}};
+  pass.rope = buffers.rope.as<float>();
+  pass.hidden = [&buffers](int64_t layer) { return buffers.hidden[layer % 2].as<float>(); };
+  pass.grad_hidden = buffers.hidden[(graph->num_layers() + 1) % 2].as<float>();  // the block's input, no longer needed
+  PL_ASSIGN_OR_RETURN(LossPass::Output output, pass.run());
+  return std::move(output.logprobs);
+}
+
 }  // namespace
 
 Result<EvalReport> evaluate(Engine* engine, std::vector<WeightedAdapter> adapters, const BatchView& batch,
@@ -47,29 +82,21 @@ Result<EvalReport> evaluate(Engine* engine, std::vector<WeightedAdapter> adapter
   PL_RETURN_IF_ERROR(check_batch(batch, manifest, "the batch"));
   PL_ASSIGN_OR_RETURN(StageGraph * graph, engine->train_graph());
   PL_ASSIGN_OR_RETURN(const AdapterSet set, AdapterSet::combine(engine->layout(), std::move(adapters)));
-
-  const PackedRows rows = pack_for_logprobs(batch);
-  const auto row_count = static_cast<int64_t>(batch.tokens.size());
-  PL_ASSIGN_OR_RETURN(const size_t hidden, bytes_of({row_count, manifest.model.hidden_size, sizeof(float)}));
-  PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({row_count, manifest.model.head_dim, sizeof(float)}));
-  ReservedBuffer buffers[3];
-  for (ReservedBuffer& buffer : buffers) {
-    const size_t bytes = &buffer == &buffers[2] ? rope : hidden;
-    PL_ASSIGN_OR_RETURN(buffer, ReservedBuffer::reserve(bytes, &engine->account(), MemoryPart::kScratch));
+  PL_ASSIGN_OR_RETURN(const PassLimits limits, evaluation_limits(engine));
+  PL_ASSIGN_OR_RETURN(const std::vector<StepPass> passes,
+                      split_passes(batch, limits, "the batch", [&](const std::string& segment, int64_t rows) {
+                        return too_long_for_pass(*engine, segment, rows, limits.max_rows);
+                      }));
+  const int64_t rows = std::min(limits.max_rows, static_cast<int64_t>(batch.tokens.size()));
+  PL_ASSIGN_OR_RETURN(const EvalBuffers buffers, EvalBuffers::reserve(manifest.model, rows, &engine->account()));
+  std::vector<float> found;  // the caller's buffer is written when everything has succeeded
+  for (const StepPass& pass : passes) {
+    PL_ASSIGN_OR_RETURN(const std::vector<float> values, logprobs_by_row(*engine, graph, set, buffers, pass.view()));
+    found.insert(found.end(), values.begin(), values.end());
   }
-  LossPass pass;
-  pass.graph = graph;
-  pass.model = &manifest.model;
-  pass.batch = &batch;
-  pass.rows = &rows;
-  pass.sites = {set.sites(), {}};
-  pass.rope = buffers[2].as<float>();
-  pass.hidden = [&buffers](int64_t layer) { return buffers[layer % 2].as<float>(); };
-  pass.grad_hidden = buffers[(graph->num_layers() + 1) % 2].as<float>();  // the block's input, no longer needed
-  PL_ASSIGN_OR_RETURN(const LossPass::Output output, pass.run());
-  EvalReport report = sum_labels(batch, output.logprobs);
+  EvalReport report = sum_labels(batch, found);
   if (!std::isfinite(report.sum_nll)) return error(PL_BACKEND_EXECUTION, "the log-probabilities are not finite");
-  place_logprobs(batch, output.logprobs, logprobs);
+  place_logprobs(batch, found, logprobs);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }

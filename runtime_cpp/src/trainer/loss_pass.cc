@@ -38,6 +38,7 @@ Result<LossPass::Output> LossPass::run() const {
   walk.rope_bytes = batch->tokens.size() * static_cast<size_t>(model->head_dim) * sizeof(float);
   walk.hidden_bytes = hidden_bytes();
   walk.hidden = hidden;
+  walk.before_block = before_block;
   walk.extra = [&](int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>*) {
     add_block_inputs(layer, &seed, inputs);
   };

@@ -29,7 +29,8 @@ struct LossPass {
   Dropout dropout;
   float* rope;                                  ///< [rows, head_dim]
   std::function<float*(int64_t layer)> hidden;  ///< as in ForwardWalk
-  float* grad_hidden;                           ///< [rows, hidden]; out: the loss's gradient after the last block
+  std::function<Status(int64_t layer)> before_block;
+  float* grad_hidden;  ///< [rows, hidden]; out: the loss's gradient after the last block
 
   struct Output {
     std::vector<float> logprobs;  ///< [rows]

@@ -5,13 +5,10 @@
 namespace pocketlora {
 namespace {
 
-void check_segments(const BatchView& batch, int64_t max_segments, ProblemList* problems) {
+void check_segments(const BatchView& batch, ProblemList* problems) {
   const auto rows = static_cast<int64_t>(batch.tokens.size());
   const auto count = static_cast<int64_t>(batch.segments.size()) - 1;
-  if (count < 1 || count > max_segments) {
-    return problems->addf("segments: expected 1 to %lld of them, found %lld", static_cast<long long>(max_segments),
-                          static_cast<long long>(count));
-  }
+  if (count < 1) return problems->add("segments: expected at least one");
   if (batch.segments[0] != 0 || batch.segments[static_cast<size_t>(count)] != rows) {
     problems->addf("segments: expected offsets from 0 to %lld, found %lld to %lld", static_cast<long long>(rows),
                    static_cast<long long>(batch.segments[0]),
@@ -78,13 +75,10 @@ Status check_batch(const BatchView& batch, const Manifest& manifest, const std::
     problems.addf("expected at least %lld tokens, found %lld", static_cast<long long>(limits.train_t_min),
                   static_cast<long long>(rows));
   }
-  check_segments(batch, limits.max_segments, &problems);
+  check_segments(batch, &problems);
   check_tokens(batch.tokens, manifest.model.vocab_size, &problems);
   check_labels(batch, &problems);
-  PL_RETURN_IF_ERROR(problems.to_status(PL_INVALID_ARGUMENT, where + ":"));
-  if (rows <= limits.train_t_max) return Status();
-  return error(PL_SEQUENCE_TOO_LONG, "%s has %lld tokens: the bundle was exported for at most %lld", where.c_str(),
-               static_cast<long long>(rows), static_cast<long long>(limits.train_t_max));
+  return problems.to_status(PL_INVALID_ARGUMENT, where + ":");
 }
 
 int64_t count_labels(const BatchView& batch) {

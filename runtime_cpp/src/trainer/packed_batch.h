@@ -18,7 +18,7 @@ struct BatchView {
   Span<const int64_t> segments;  ///< offsets, 0 … tokens
 };
 
-/// Every problem of a batch at once: SEQUENCE_TOO_LONG when only its length is wrong, else INVALID_ARGUMENT.
+/// Every problem of a batch at once, INVALID_ARGUMENT. How much of it fits into one pass is split_passes()' matter.
 /// @param where names the batch in the message.
 Status check_batch(const BatchView& batch, const Manifest& manifest, const std::string& where);
 

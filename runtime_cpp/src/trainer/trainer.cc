@@ -5,12 +5,15 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 #include <utility>
 
 #include "adapters/adapter_set.h"
 #include "bundle/checked_size.h"
 #include "common/splitmix64.h"
+#include "engine/charged_adapter.h"
 #include "kernels/optim/optim.h"
+#include "trainer/pass_memory.h"
 
 namespace pocketlora {
 namespace {
@@ -18,9 +21,14 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 Status check_options(const TrainerOptions& options) {
-  if (options.dropout >= 0.0F && options.dropout < 1.0F) return Status();
-  return error(PL_INVALID_ARGUMENT, "dropout: expected at least 0 and less than 1, found %g",
-               static_cast<double>(options.dropout));
+  ProblemList problems;
+  if (!(options.dropout >= 0.0F && options.dropout < 1.0F)) {
+    problems.addf("dropout: expected at least 0 and less than 1, found %g", static_cast<double>(options.dropout));
+  }
+  if (options.activations < PL_ACTIVATIONS_AUTO || options.activations > PL_ACTIVATIONS_BF16) {
+    problems.addf("activations: expected a pl_activations, found %d", static_cast<int>(options.activations));
+  }
+  return problems.to_status(PL_INVALID_ARGUMENT, "trainer options:");
 }
 
 /// 0.1F as 0.1, not as 0.10000000149011612: what the caller wrote is what adapter_config.json says.
@@ -30,6 +38,20 @@ double shortest_double(float value) {
   return std::strtod(text, nullptr);
 }
 
+std::optional<FloatFormat> float_format(pl_activations activations) {
+  switch (activations) {
+    case PL_ACTIVATIONS_FP32:
+      return FloatFormat::kFloat32;
+    case PL_ACTIVATIONS_FP16:
+      return FloatFormat::kFloat16;
+    case PL_ACTIVATIONS_BF16:
+      return FloatFormat::kBfloat16;
+    case PL_ACTIVATIONS_AUTO:
+      break;
+  }
+  return std::nullopt;
+}
+
 std::string batch_name(size_t index) { return "micro-batch " + std::to_string(index); }
 
 }  // namespace
@@ -37,84 +59,112 @@ std::string batch_name(size_t index) { return "micro-batch " + std::to_string(in
 Result<std::unique_ptr<Trainer>> Trainer::create(std::shared_ptr<Engine> engine, const TrainerOptions& options,
                                                  const Adapter::Pointer& init) {
   PL_RETURN_IF_ERROR(check_options(options));
-  Adapter::Pointer start = init;
-  if (start == nullptr) {
+  std::shared_ptr<Adapter> adapter;
+  if (init == nullptr) {
     PL_ASSIGN_OR_RETURN(
-        start, Adapter::create(engine->layout(), options.rank, options.alpha, options.target_modules, options.seed));
+        adapter, Adapter::create(engine->layout(), options.rank, options.alpha, options.target_modules, options.seed));
   } else {  // another engine's adapter will do when its bundle has the same base and sites
-    PL_RETURN_IF_ERROR(AdapterSet::combine(engine->layout(), {{start, 1.0F}}).status());
+    PL_RETURN_IF_ERROR(AdapterSet::combine(engine->layout(), {{init, 1.0F}}).status());
+    PL_ASSIGN_OR_RETURN(AdapterTensors tensors, init->clone_tensors());
+    adapter = Adapter::from_tensors(engine->layout(), init->config(), std::move(tensors));
   }
-  PL_ASSIGN_OR_RETURN(AdapterTensors tensors, start->clone_tensors());
-  PL_ASSIGN_OR_RETURN(AdapterTensors gradients,
-                      AdapterTensors::allocate(*engine->layout(), start->config().site_ranks));
-  std::unique_ptr<Trainer> trainer(
-      new Trainer(std::move(engine), options, std::move(start), std::move(tensors), std::move(gradients)));
-  PL_RETURN_IF_ERROR(trainer->prepare(options));
+  adapter->set_dropout(shortest_double(options.dropout));
+  std::unique_ptr<Trainer> trainer(new Trainer(std::move(engine), options));
+  PL_ASSIGN_OR_RETURN(trainer->graph_, trainer->engine_->train_graph());
+  trainer->adapter_ = std::move(adapter);
+  PL_ASSIGN_OR_RETURN(trainer->optimizer_, make_optimizer(options.optimizer, options.settings,
+                                                          {trainer->adapter_->tensors().parameters().size()}));
+  PL_RETURN_IF_ERROR(trainer->make_plan(options));
+  PL_RETURN_IF_ERROR(trainer->allocate_buffers(options));
   return trainer;
 }
 
-Trainer::Trainer(std::shared_ptr<Engine> engine, const TrainerOptions& options, Adapter::Pointer start,
-                 AdapterTensors tensors, AdapterTensors gradients)
-    : engine_(std::move(engine)),
-      start_(std::move(start)),
-      tensors_(std::move(tensors)),
-      gradients_(std::move(gradients)),
-      dropout_(options.dropout),
-      seed_(options.seed) {
-  for (const AdapterSite& site : tensors_.sites()) views_.push_back({site.rank, site.a, site.b, site.scale});
-}
-
-Status Trainer::prepare(const TrainerOptions& options) {
-  PL_ASSIGN_OR_RETURN(graph_, engine_->train_graph());
-  PL_ASSIGN_OR_RETURN(optimizer_, make_optimizer(options.optimizer, options.settings, {tensors_.parameters().size()}));
-  PL_RETURN_IF_ERROR(allocate_activations());
-  PL_RETURN_IF_ERROR(allocate_layer_gradients());
-  MemoryAccount* account = &engine_->account();
-  charges_.emplace_back(account, MemoryPart::kAdapter, tensors_.nbytes());
-  charges_.emplace_back(account, MemoryPart::kGradients, gradients_.nbytes());
-  charges_.emplace_back(account, MemoryPart::kOptimizer, optimizer_->nbytes());
+Status Trainer::make_plan(const TrainerOptions& options) {
+  const int64_t layer_gradients = group_sites_by_layer();
+  PL_ASSIGN_OR_RETURN(TrainingNeeds needs, present_needs(engine_.get(), graph_));
+  needs.adapter = adapter_->nbytes();
+  needs.optimizer = optimizer_->nbytes();
+  constexpr int64_t kPageRounding = 4096;
+  needs.gradients = adapter_->nbytes() + layer_gradients + kPageRounding;
+  TrainingWishes wishes;
+  wishes.memory_limit = engine_->memory_limit();
+  wishes.max_rows = options.max_rows;
+  wishes.format = float_format(options.activations);
+  wishes.may_spill = !options.scratch_dir.empty();
+  wishes.activation_limit = options.activation_limit;
+  PL_ASSIGN_OR_RETURN(plan_, plan_training(needs, wishes));
   return Status();
 }
 
-Status Trainer::allocate_activations() {
-  const Manifest& manifest = engine_->manifest();
+Status Trainer::allocate_buffers(const TrainerOptions& options) {
   MemoryAccount* account = &engine_->account();
-  const int64_t rows = manifest.limits.train_t_max;
-  const int64_t states = manifest.model.num_layers + 1;
-  PL_ASSIGN_OR_RETURN(const size_t hidden, bytes_of({rows, manifest.model.hidden_size, sizeof(float)}));
-  PL_ASSIGN_OR_RETURN(const size_t all_hidden, bytes_of({states, rows, manifest.model.hidden_size, sizeof(float)}));
-  PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, manifest.model.head_dim, sizeof(float)}));
-  PL_ASSIGN_OR_RETURN(block_inputs_, ReservedBuffer::reserve(all_hidden, account, MemoryPart::kBlockInputs));
+  const ModelFacts& model = engine_->manifest().model;
+  const int64_t rows = plan_.activations.max_rows;
+  rows_hold_ = std::make_unique<RowsCap::Hold>(&engine_->rows_cap(), rows);
+  PL_ASSIGN_OR_RETURN(activations_, ActivationStore::create(plan_.activations, options.scratch_dir, account));
+  PL_ASSIGN_OR_RETURN(const size_t hidden, bytes_of({rows, model.hidden_size, sizeof(float)}));
+  PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, model.head_dim, sizeof(float)}));
   PL_ASSIGN_OR_RETURN(grad_hidden_, ReservedBuffer::reserve(hidden, account, MemoryPart::kScratch));
   PL_ASSIGN_OR_RETURN(rope_, ReservedBuffer::reserve(rope, account, MemoryPart::kScratch));
+  PL_ASSIGN_OR_RETURN(gradients_, AdapterTensors::allocate(*engine_->layout(), adapter_->config().site_ranks));
+  PL_RETURN_IF_ERROR(allocate_layer_gradients(group_sites_by_layer()));
+  charges_.emplace_back(account, MemoryPart::kGradients, gradients_->nbytes());
+  charges_.emplace_back(account, MemoryPart::kOptimizer, optimizer_->nbytes());
+  take_adapter(std::move(adapter_));
   return Status();
 }
 
-Status Trainer::allocate_layer_gradients() {
+void Trainer::take_adapter(std::shared_ptr<Adapter> adapter) {
+  adapter_ = charge_adapter(engine_, std::move(adapter));
+  views_.clear();
+  for (const AdapterSite& site : adapter_->tensors().sites()) views_.push_back({site.rank, site.a, site.b, site.scale});
+}
+
+Status Trainer::make_writable() {
+  if (adapter_.use_count() == 1) return Status();
+  const int64_t limit = engine_->memory_limit();
+  if (limit > 0 && plan_.total() + adapter_->nbytes() > limit) {
+    return error(PL_OUT_OF_MEMORY,
+                 "a snapshot of the adapter is held: another copy of %lld bytes does not fit the memory limit of %lld; "
+                 "release the snapshot first",
+                 static_cast<long long>(adapter_->nbytes()), static_cast<long long>(limit));
+  }
+  PL_ASSIGN_OR_RETURN(AdapterTensors copy, adapter_->clone_tensors());
+  take_adapter(Adapter::from_tensors(engine_->layout(), adapter_->config(), std::move(copy)));
+  return Status();
+}
+
+int64_t Trainer::group_sites_by_layer() {
   const AdapterLayout& layout = *engine_->layout();
-  sites_of_layer_.resize(static_cast<size_t>(engine_->manifest().model.num_layers));
+  sites_of_layer_.assign(static_cast<size_t>(engine_->manifest().model.num_layers), {});
   for (size_t s = 0; s < layout.sites.size(); ++s) {
     sites_of_layer_[static_cast<size_t>(layout.sites[s].layer)].push_back(s);
   }
-  const auto elements = [&](size_t s) {  // of tensors that are allocated, so that it cannot wrap
-    const int64_t rank = tensors_.sites()[s].rank;
-    return rank * (layout.sites[s].in_features + layout.sites[s].out_features);
-  };
-  int64_t largest = 0;
+  int64_t largest = 0;  // of tensors that are allocated, so that it cannot wrap
   for (const auto& sites : sites_of_layer_) {
     int64_t total = 0;
-    for (const size_t s : sites) total += elements(s);
+    for (const size_t s : sites) total += site_elements(s);
     largest = std::max(largest, total);
   }
-  PL_ASSIGN_OR_RETURN(const size_t bytes, bytes_of({largest, sizeof(float)}));
-  PL_ASSIGN_OR_RETURN(layer_gradients_, ReservedBuffer::reserve(bytes, &engine_->account(), MemoryPart::kGradients));
+  return largest * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t Trainer::site_elements(size_t site) const {
+  const AdapterSiteLayout& layout = engine_->layout()->sites[site];
+  return adapter_->tensors().sites()[site].rank * (layout.in_features + layout.out_features);
+}
+
+Status Trainer::allocate_layer_gradients(int64_t bytes) {
+  const AdapterLayout& layout = *engine_->layout();
+  PL_ASSIGN_OR_RETURN(layer_gradients_,
+                      ReservedBuffer::reserve(static_cast<size_t>(bytes), &engine_->account(), MemoryPart::kGradients));
   layer_sites_.resize(layout.sites.size());
   for (const auto& sites : sites_of_layer_) {
     float* next = layer_gradients_.as<float>();
     for (const size_t s : sites) {
-      const int64_t rank = tensors_.sites()[s].rank;
+      const int64_t rank = adapter_->tensors().sites()[s].rank;
       layer_sites_[s] = {rank, next, next + rank * layout.sites[s].in_features, nullptr};
-      next += elements(s);
+      next += site_elements(s);
     }
   }
   return Status();
@@ -129,13 +179,15 @@ Status Trainer::set_learning_rate(float learning_rate) {
   return Status();
 }
 
-float* Trainer::block_input(int64_t layer, int64_t rows) const {
-  return block_inputs_.as<float>() + layer * rows * engine_->manifest().model.hidden_size;
+Status Trainer::check_cancelled() {
+  if (!cancelled_.exchange(false)) return Status();
+  return error(PL_CANCELLED, "step %lld was cancelled; the adapter is unchanged",
+               static_cast<long long>(optimizer_->steps() + 1));
 }
 
-Result<double> Trainer::run_micro_batch(const BatchView& batch, float weight, size_t index) {
-  const auto rows_count = static_cast<int64_t>(batch.tokens.size());
+Result<double> Trainer::run_pass(const BatchView& batch, float weight, size_t index) {
   const PackedRows rows = pack_for_loss(batch, weight);
+  activations_->begin(static_cast<int64_t>(batch.tokens.size()));
   LossPass pass;
   pass.graph = graph_;
   pass.model = &engine_->manifest().model;
@@ -145,7 +197,11 @@ Result<double> Trainer::run_micro_batch(const BatchView& batch, float weight, si
   pass.dropout.probability = dropout_;
   pass.dropout.seed = SplitMix64(seed_ ^ (static_cast<uint64_t>(optimizer_->steps()) << 20) ^ index).next();
   pass.rope = rope_.as<float>();
-  pass.hidden = [this, rows_count](int64_t layer) { return block_input(layer, rows_count); };
+  pass.hidden = [this](int64_t layer) { return activations_->state(layer); };
+  pass.before_block = [this](int64_t layer) {
+    PL_RETURN_IF_ERROR(check_cancelled());
+    return activations_->keep(layer);
+  };
   pass.grad_hidden = grad_hidden_.as<float>();
   PL_ASSIGN_OR_RETURN(const LossPass::Output output, pass.run());
   double loss = 0.0;
@@ -153,8 +209,8 @@ Result<double> Trainer::run_micro_batch(const BatchView& batch, float weight, si
     loss -= static_cast<double>(output.logprobs[i]) * static_cast<double>(rows.weights[i]);
   }
   if (!std::isfinite(loss) || !std::isfinite(output.loss)) {
-    return error(PL_BACKEND_EXECUTION, "step %lld, %s: the loss is not finite; the adapter is unchanged",
-                 static_cast<long long>(optimizer_->steps() + 1), batch_name(index).c_str());
+    return error(PL_BACKEND_EXECUTION, "step %lld, pass %zu: the loss is not finite; the adapter is unchanged",
+                 static_cast<long long>(optimizer_->steps() + 1), index);
   }
   PL_RETURN_IF_ERROR(run_backward(pass, index == 0));
   return loss;
@@ -165,11 +221,13 @@ Status Trainer::run_backward(const LossPass& pass, bool first) {
   const size_t bytes = pass.hidden_bytes();
   // The last block's output has served its purpose once the head has run: its place is the second gradient buffer.
   float* incoming = pass.grad_hidden;
-  float* outgoing = pass.hidden(graph_->num_layers());
-  const SiteBindings sites = {views_, first ? Span<const AdapterSite>(gradients_.sites()) : layer_sites_};
+  float* outgoing = activations_->spare();
+  const SiteBindings sites = {views_, first ? Span<const AdapterSite>(gradients_->sites()) : layer_sites_};
   for (int64_t layer = graph_->num_layers() - 1; layer >= 0; --layer) {
+    PL_RETURN_IF_ERROR(check_cancelled());
     int64_t seed = 0;
-    std::vector<InputTensor> inputs = {{"hidden", pass.hidden(layer)}, {"grad_hidden", incoming}, {"rope", pass.rope}};
+    PL_ASSIGN_OR_RETURN(const float* hidden, activations_->recall(layer));
+    std::vector<InputTensor> inputs = {{"hidden", hidden}, {"grad_hidden", incoming}, {"rope", pass.rope}};
     pass.add_block_inputs(layer, &seed, &inputs);
     PL_RETURN_IF_ERROR(graph_->run_block(layer, "backward", dims, sites, inputs, {{"grad_hidden", outgoing, bytes}}));
     if (!first) accumulate(layer);
@@ -184,25 +242,41 @@ void Trainer::accumulate(int64_t layer) {
     for (int64_t i = 0; i < count; ++i) to[i] += from[i];
   };
   for (const size_t s : sites_of_layer_[static_cast<size_t>(layer)]) {
-    const AdapterSite& to = gradients_.sites()[s];
+    const AdapterSite& to = gradients_->sites()[s];
     add(to.a, layer_sites_[s].a, to.rank * layout.sites[s].in_features);
     add(to.b, layer_sites_[s].b, to.rank * layout.sites[s].out_features);
   }
 }
 
 double Trainer::gradient_norm() const {
-  const Span<const float> values = gradients_.parameters();
+  const Span<const float> values = std::as_const(*gradients_).parameters();
   return std::sqrt(squared_norm(values.data(), static_cast<int64_t>(values.size())));
+}
+
+Result<std::vector<StepPass>> Trainer::passes_of(const std::vector<BatchView>& micro_batches) const {
+  const Limits& bundle = engine_->manifest().limits;
+  const PassLimits limits = {bundle.train_t_min, plan_.activations.max_rows, bundle.max_segments};
+  const auto too_long = [&](const std::string& segment, int64_t rows) {
+    return too_long_for_pass(*engine_, segment, rows, limits.max_rows);
+  };
+  std::vector<StepPass> passes;
+  for (size_t i = 0; i < micro_batches.size(); ++i) {
+    PL_RETURN_IF_ERROR(check_batch(micro_batches[i], engine_->manifest(), batch_name(i)));
+    PL_ASSIGN_OR_RETURN(std::vector<StepPass> parts, split_passes(micro_batches[i], limits, batch_name(i), too_long));
+    std::move(parts.begin(), parts.end(), std::back_inserter(passes));
+  }
+  return passes;
 }
 
 Result<StepReport> Trainer::forward_backward(const std::vector<BatchView>& micro_batches) {
   const Clock::time_point start = Clock::now();
+  PL_ASSIGN_OR_RETURN(const std::vector<StepPass> passes, passes_of(micro_batches));
   StepReport report;
   report.step = optimizer_->steps();
-  for (size_t i = 0; i < micro_batches.size(); ++i) {
-    PL_RETURN_IF_ERROR(check_batch(micro_batches[i], engine_->manifest(), batch_name(i)));
-    report.num_tokens += static_cast<int64_t>(micro_batches[i].tokens.size());
-    report.num_labels += count_labels(micro_batches[i]);
+  report.passes = static_cast<int64_t>(passes.size());
+  for (const StepPass& pass : passes) {
+    report.num_tokens += static_cast<int64_t>(pass.tokens.size());
+    report.num_labels += count_labels(pass.view());
   }
   if (report.num_labels == 0) {
     return error(PL_INVALID_ARGUMENT, "step %lld: no token of its %zu micro-batches has a label",
@@ -210,8 +284,8 @@ Result<StepReport> Trainer::forward_backward(const std::vector<BatchView>& micro
   }
   has_gradients_ = false;
   const float weight = 1.0F / static_cast<float>(report.num_labels);
-  for (size_t i = 0; i < micro_batches.size(); ++i) {
-    PL_ASSIGN_OR_RETURN(const double loss, run_micro_batch(micro_batches[i], weight, i));
+  for (size_t i = 0; i < passes.size(); ++i) {
+    PL_ASSIGN_OR_RETURN(const double loss, run_pass(passes[i].view(), weight, i));
     report.loss += loss;
   }
   report.grad_norm = gradient_norm();
@@ -226,8 +300,10 @@ Result<StepReport> Trainer::forward_backward(const std::vector<BatchView>& micro
 
 Result<StepReport> Trainer::step(const std::vector<BatchView>& micro_batches) {
   const Clock::time_point start = Clock::now();
+  PL_RETURN_IF_ERROR(make_writable());
   PL_ASSIGN_OR_RETURN(StepReport report, forward_backward(micro_batches));
-  PL_RETURN_IF_ERROR(optimizer_->step({{tensors_.parameters(), std::as_const(gradients_).parameters()}}));
+  PL_RETURN_IF_ERROR(check_cancelled());
+  PL_RETURN_IF_ERROR(optimizer_->step({{adapter_->tensors().parameters(), std::as_const(*gradients_).parameters()}}));
   report.step = optimizer_->steps();
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return report;
@@ -237,7 +313,7 @@ Status Trainer::get_gradient(const std::string& name, Span<float> out) const {
   if (!has_gradients_) return error(PL_INVALID_STATE, "there are no gradients: no step has been computed");
   const AdapterLayout& layout = *engine_->layout();
   for (size_t s = 0; s < layout.sites.size(); ++s) {
-    const AdapterSite& site = gradients_.sites()[s];
+    const AdapterSite& site = gradients_->sites()[s];
     for (const char matrix : {'A', 'B'}) {
       if (site.rank == 0 || name != peft_tensor_name(layout.sites[s].name, matrix)) continue;
       const int64_t features = matrix == 'A' ? layout.sites[s].in_features : layout.sites[s].out_features;
@@ -251,14 +327,6 @@ Status Trainer::get_gradient(const std::string& name, Span<float> out) const {
     }
   }
   return error(PL_INVALID_ARGUMENT, "the adapter has no tensor '%s'", name.c_str());
-}
-
-Result<Adapter::Pointer> Trainer::adapter() const {
-  PL_ASSIGN_OR_RETURN(AdapterTensors copy, AdapterTensors::allocate(*engine_->layout(), start_->config().site_ranks));
-  copy.copy_from(tensors_);
-  AdapterConfig config = start_->config();
-  config.dropout = shortest_double(dropout_);
-  return Adapter::from_tensors(engine_->layout(), std::move(config), std::move(copy));
 }
 
 }  // namespace pocketlora
