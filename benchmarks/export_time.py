@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +61,12 @@ def leave_page_cache(folder: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def measure_export(shape: str, work: Path, models: Path | None) -> dict[str, Any]:
+def measure_export(model: Path, bundle: Path, shape: str, options: Sequence[str]) -> dict[str, Any]:
     """The whole `bundle` command on random weights: wall time, its phases, peak memory (VmHWM, file pages included)."""
-    model = models / shape if models is not None else work / "model"
     if not (model / "config.json").is_file():
         write_random_model(model, shape)
     leave_page_cache(model)
-    command = ("bundle", "-m", model, "-o", work / "bundle", "--quant", "nf4", "--json")
+    command = ("bundle", "-m", model, "-o", bundle, "--quant", "nf4", "--force", "--no-resume", "--json", *options)
     done = run_child("pocketlora_export", *command)
     phases = json.loads(done.stdout)["seconds"]
     source = sum(path.stat().st_size for path in model.glob("*.safetensors"))
@@ -77,7 +78,7 @@ def measure_export(shape: str, work: Path, models: Path | None) -> dict[str, Any
         "CPU s": f"{done.cpu_seconds:.1f}",
         "VmHWM MB": megabytes(done.peak_rss),
         "source MB": megabytes(source),
-        "base.ptd MB": megabytes((work / "bundle" / "base.ptd").stat().st_size),
+        "base.ptd MB": megabytes((bundle / "base.ptd").stat().st_size),
         "source MB/s": megabytes(source / phases["quantize"]),
     }
 
@@ -109,27 +110,41 @@ def measure_depths(shape: str, depths: tuple[int, int], repeats: int) -> list[di
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/bench-results"), show_default=True)
 @click.option("--shapes", default="135m,1b", show_default=True, help="Shapes to export; empty for none.")
 @click.option("--models", type=click.Path(path_type=Path), help="Folder of models by shape; missing ones are written.")
+@click.option("--bundles", type=click.Path(path_type=Path), help="Leave the bundles here, as SHAPE-b.")
+@click.option("--options", default="", help="More options of `bundle`, as one string.")
 @click.option("--depths", default="4,80", show_default=True, help="Two numbers of layers; empty for none.")
 @click.option("--depth-shape", type=click.Choice(SHAPES), default="135m", show_default=True)
 @click.option("--repeats", default=5, show_default=True, help="Runs of each depth.")
 @click.pass_context
 def main(
-    context: click.Context, output: Path, shapes: str, models: Path | None, depths: str, depth_shape: str, repeats: int
+    context: click.Context,
+    output: Path,
+    shapes: str,
+    models: Path | None,
+    bundles: Path | None,
+    options: str,
+    depths: str,
+    depth_shape: str,
+    repeats: int,
 ) -> None:
     """Command line of this file."""
     if context.invoked_subcommand is not None:
         return
     if shapes:
-        write(output, "export_time", "Export time, random weights, NF4, two programs", _exports(shapes, models))
+        rows = _exports(shapes.split(","), models, bundles, shlex.split(options))
+        write(output, "export_time", f"Export time, random weights, NF4, two programs {options}".rstrip(), rows)
     if depths:
         _compare_depths(output, depth_shape, depths, repeats)
 
 
-def _exports(shapes: str, models: Path | None) -> list[dict[str, Any]]:
+def _exports(
+    shapes: Sequence[str], models: Path | None, bundles: Path | None, options: Sequence[str]
+) -> list[dict[str, Any]]:
     rows = []
-    for shape in shapes.split(","):
+    for shape in shapes:
         with tempfile.TemporaryDirectory(prefix="pocketlora-") as work:
-            rows.append(measure_export(shape, Path(work), models))
+            model, bundle = (models or Path(work)) / shape, (bundles or Path(work)) / f"{shape}-b"
+            rows.append(measure_export(model, bundle, shape, options))
     return rows
 
 
