@@ -14,6 +14,7 @@ from pocketlora_export.errors import PocketLoraError, Status, status_of_os_error
 
 # name -> one line of help. The module is pocketlora_export.cli.<name>, its click command the attribute `command`.
 COMMANDS: dict[str, str] = {
+    "plan": "Say what training and inference will take, from a model's config alone.",
     "bundle": "Turn a Hugging Face model into a bundle: 4-bit base, programs, manifest, tokenizer.",
     "inspect": "Show what a bundle holds.",
     "verify": "Check every checksum of a bundle, and its manifest against its programs.",

@@ -4,71 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from executorch.exir import ExecutorchProgramManager
 
 from pocketlora_export.graphs.capture import capture
-from pocketlora_export.graphs.decoder import Block, Decoder, LoraSite
-from pocketlora_export.graphs.gradient import backward_stage
+from pocketlora_export.graphs.decoder import Decoder, LoraSite
 from pocketlora_export.graphs.stage import Dim, InputSpec, Limits, OutputSpec, Stage
 from pocketlora_export.graphs.trace import StageTrace, trace
 from pocketlora_export.lower import cpu
 from pocketlora_export.lower.planned import planned_tensors
-from pocketlora_export.lower.spec import BlockBinding, EndBinding, Kind, MethodSpec, PortSpec, ProgramSpec, StageBinding
+from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec, StageBinding
+from pocketlora_export.lower.stages import ProgramStages, infer_stages, train_stages
 
 Progress = Callable[[str], None]
 _DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.uint8: "uint8"}
 _BACKENDS = {"cpu": cpu.lower}
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Stages of one program with their largest N, and how to walk them."""
-
-    kind: Kind
-    stages: tuple[tuple[Stage, int], ...]
-    head: Stage
-    block_methods: Callable[[str], dict[str, str]]
-
-
-def _suffixed(stage: Stage, kind: str) -> Stage:
-    return Stage(stage.name + kind, stage.inputs, stage.outputs, stage.function)
-
-
-def _train_blocks(kind: str, block: Block, rows: int) -> list[tuple[Stage, int]]:
-    backward = backward_stage(block.forward, "block_backward", "hidden")
-    return [(_suffixed(stage, kind), rows) for stage in (block.forward, backward)]
-
-
-def _train_plan(decoder: Decoder, limits: Limits) -> _Plan:
-    rows = limits.train_t_max
-    blocks = [pair for kind, block in decoder.blocks.items() for pair in _train_blocks(kind, block, rows)]
-    stages = ((decoder.embed, rows), *blocks, (decoder.head_loss, rows))
-    return _Plan(
-        "train",
-        stages,
-        decoder.head_loss,
-        lambda kind: {"forward": f"block_forward{kind}", "backward": f"block_backward{kind}"},
-    )
-
-
-def _infer_plan(decoder: Decoder, limits: Limits) -> _Plan:
-    rows = limits.prefill_t_max
-    blocks = [
-        (_suffixed(stage, kind), largest)
-        for kind, block in decoder.blocks.items()
-        for stage, largest in ((block.prefill, rows), (block.decode, 1))
-    ]
-    stages = ((decoder.embed, rows), *blocks, (decoder.head, 1))
-    return _Plan(
-        "infer",
-        stages,
-        decoder.head,
-        lambda kind: {"prefill": f"block_prefill{kind}", "decode": f"block_decode{kind}"},
-    )
 
 
 def _dim(dim: Dim, rows: int) -> int | str:
@@ -109,7 +61,7 @@ def _end(stage: Stage, decoder: Decoder) -> EndBinding:
     return EndBinding(stage.name, {name: decoder.weight_names[name] for name in names})
 
 
-def _block(decoder: Decoder, plan: _Plan, layer: int, sites: list[LoraSite]) -> BlockBinding:
+def _block(decoder: Decoder, plan: ProgramStages, layer: int, sites: list[LoraSite]) -> BlockBinding:
     kind, prefix = decoder.layer_kinds[layer], decoder.layer_prefix(layer)
     names = [spec.name for spec in decoder.blocks[kind].forward.inputs if spec.source == "weight"]
     own = [site.name for site in sites if site.layer == layer]
@@ -122,7 +74,7 @@ def _block(decoder: Decoder, plan: _Plan, layer: int, sites: list[LoraSite]) -> 
     )
 
 
-def _bindings(decoder: Decoder, plan: _Plan, sites: list[LoraSite]) -> StageBinding:
+def _bindings(decoder: Decoder, plan: ProgramStages, sites: list[LoraSite]) -> StageBinding:
     layers = range(len(decoder.layer_kinds))
     blocks = tuple(_block(decoder, plan, layer, sites) for layer in layers)
     return StageBinding(_end(decoder.embed, decoder), blocks, _end(plan.head, decoder))
@@ -137,7 +89,7 @@ def _write(program: ExecutorchProgramManager, path: Path) -> None:
 
 
 def _lower_plan(
-    plan: _Plan,
+    plan: ProgramStages,
     decoder: Decoder,
     sites: list[LoraSite],
     limits: Limits,
@@ -189,5 +141,5 @@ def lower_model(
     Returns:
         The train and the infer program.
     """
-    plans = (_train_plan(decoder, limits), _infer_plan(decoder, limits))
+    plans = (train_stages(decoder, limits), infer_stages(decoder, limits))
     return [_lower_plan(plan, decoder, sites, limits, backend, out_dir, progress) for plan in plans]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
-from pocketlora_export.graphs.trace import Extents
+from pocketlora_export.graphs.trace import Extents, StageTrace
 from pocketlora_export.lower.spec import MethodSpec
 
 PAGE = 4096
@@ -55,3 +56,22 @@ def touched(methods: Sequence[MethodSpec], rows: int, largest: Extents) -> int:
             end = begin + tensor.nbytes.at(extents)
             pages.add((begin // PAGE * PAGE, round_up(end, PAGE)))
     return covered(pages)
+
+
+# ExecuTorch places tensors at multiples of this.
+_PLACE = 16
+
+
+def live_bound(stage: StageTrace, extents: Extents) -> int:
+    """The most bytes that are alive at once inside a stage: what no plan can go below, and ExecuTorch's reaches."""
+    change = [0] * (max((tensor.last for tensor in stage.tensors), default=0) + 2)
+    for tensor in stage.tensors:
+        size = round_up(tensor.nbytes.at(extents), _PLACE)
+        change[tensor.first] += size
+        change[tensor.last + 1] -= size
+    return max(accumulate(change))
+
+
+def arena_bound(stages: Sequence[StageTrace], extents: Extents) -> int:
+    """Bytes of a program's arena: its stages share it, so the largest of them counts, in whole pages."""
+    return round_up(max(live_bound(s, {**extents, "N": min(extents["N"], s.rows)}) for s in stages), PAGE)

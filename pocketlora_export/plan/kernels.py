@@ -14,8 +14,8 @@ from pocketlora_export.graphs.trace import Extents, KernelCall
 
 _ALIGNMENT, _SMALLEST_CHUNK = 64, 64 << 10
 _FLOAT, _DOUBLE, _LONG, _ROW_STATE = 4, 8, 8, 16
-# kernels/q4: tiles of 16 rows x 128 columns, 16-wide panels, 256 rows of x at once, up to 32 rows without packing.
-_TILE_ROWS, _TILE_COLUMNS, _PANEL, _ROW_BLOCK, _GEMV_ROWS = 16, 128, 16, 256, 32
+# kernels/q4: tiles of 16 rows x 128 columns, 16-wide panels, 256 rows of x at once, up to 16 rows without packing.
+_TILE_ROWS, _TILE_COLUMNS, _PANEL, _ROW_BLOCK, _GEMV_ROWS = 16, 128, 16, 256, 16
 _VOCABULARY_CHUNK, _NORM_BLOCK, _ATTENTION_TILE, _KEY_BLOCK, _ATTENTION_ROWS = 768, 16384, 4, 32, 32
 
 
@@ -207,7 +207,7 @@ def _backward_product(s: Scratch, rows: int, columns: int, rank: int = 0) -> Non
 
 def _few_rows(s: Scratch, rows: int, columns: int) -> None:
     with s.frame():
-        s.floats(rows * _up(columns, _TILE_COLUMNS))
+        s.floats(rows * (_up(columns, _TILE_COLUMNS) + _TILE_COLUMNS))
 
 
 def _blocks(rows: int) -> list[int]:
@@ -267,10 +267,13 @@ def _lora_linear_backward(s: Scratch, call: KernelCall, extents: Extents) -> Non
                 _backward_product(s, count, columns, rank)
 
 
-def _attention_scores(s: Scratch, rows: int, past: int, kv_heads: int) -> None:
+def _attention_scores(s: Scratch, rows: int, past: int, kv_heads: int, window: int) -> None:
+    """A tile's scores of all keys that it sees."""
+    seen = min(past + rows, window + _ATTENTION_TILE) if window else past + rows
+
     def work(t: _Stack) -> None:
         with t.frame():
-            t.take(_ATTENTION_TILE * (past + rows) * _FLOAT)
+            t.take(_ATTENTION_TILE * seen * _FLOAT)
 
     s.parallel(kv_heads * -(-rows // _ATTENTION_ROWS), 1, work)
 
@@ -281,11 +284,18 @@ def _kv_heads(call: KernelCall, extents: Extents) -> int:
 
 def _attention(s: Scratch, call: KernelCall, extents: Extents) -> None:
     rows = call.shapes["q"][0].at(extents)
-    _attention_scores(s, min(rows, s.setting.segment or rows), 0, _kv_heads(call, extents))
+    segment = min(rows, s.setting.segment or rows)
+    _attention_scores(s, segment, 0, _kv_heads(call, extents), call.integers.get("window", 0))
 
 
 def _attention_cached(s: Scratch, call: KernelCall, extents: Extents) -> None:
-    _attention_scores(s, call.shapes["q"][0].at(extents), s.setting.past, _kv_heads(call, extents))
+    rows, row_bytes = call.shapes["q"][0].at(extents), call.shapes["k_cache"][1].at(extents)
+    with s.frame():
+        # The new rows are looked at as the cache stores them.
+        if row_bytes != call.shapes["k"][1].at(extents) * _FLOAT:
+            s.caller.take(rows * row_bytes)
+            s.caller.take(rows * row_bytes)
+        _attention_scores(s, rows, s.setting.past, _kv_heads(call, extents), call.integers.get("window", 0))
 
 
 def _attention_backward(s: Scratch, call: KernelCall, extents: Extents) -> None:

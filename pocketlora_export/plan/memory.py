@@ -10,11 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pocketlora_export.families.base import ModelFacts
+from pocketlora_export.graphs.trace import StageTrace
 from pocketlora_export.lower.spec import MethodSpec
 from pocketlora_export.plan.arena import PAGE, round_up, touched
 from pocketlora_export.plan.kernels import AVX512, Scratch, Setting, gradient_norm, run
 
 FLOAT = 4
+# An adapter's matrices begin at cache lines of so many floats.
+LINE = 16
 PORT_BYTES = 512
 # What the manifest's `scratch` assumes, and how many entries a table by rows has at most.
 THREADS, ROW_STEPS = 4, 12
@@ -27,10 +31,22 @@ class Shape:
 
     hidden_size: int
     num_layers: int
-    kv_width: int
+    num_kv_heads: int
     head_dim: int
     vocab_size: int
     sites: tuple[tuple[int, int], ...]
+
+
+def shape_of(facts: ModelFacts, sites: Sequence[tuple[int, int]]) -> Shape:
+    """The sizes that memory depends on. `sites`: (in, out) features of every LoRA site."""
+    return Shape(
+        hidden_size=facts.hidden_size,
+        num_layers=facts.num_layers,
+        num_kv_heads=facts.num_kv_heads,
+        head_dim=facts.head_dim,
+        vocab_size=facts.vocab_size,
+        sites=tuple(sites),
+    )
 
 
 @dataclass(frozen=True)
@@ -49,33 +65,57 @@ def arena(methods: Iterable[int]) -> int:
     return round_up(max(methods, default=0), PAGE)
 
 
-def block_inputs(shape: Shape, rows: int) -> int:
-    """(L + 1) · T · H · 4 in whole pages: the input of every block is kept for the backward, and the head's."""
-    return round_up((shape.num_layers + 1) * rows * shape.hidden_size * FLOAT, PAGE)
+def block_inputs(shape: Shape, rows: int, value_bytes: int = FLOAT) -> int:
+    """The inputs of the L blocks and of the head, kept for the backward.
+
+    fp32: L + 1 states [rows, H] where they are written. Two bytes a value: two states in fp32 that blocks read and
+    write, and L - 1 kept ones.
+    """
+    state = rows * shape.hidden_size
+    if value_bytes == FLOAT:
+        return round_up((shape.num_layers + 1) * state * FLOAT, PAGE)
+    kept = (shape.num_layers - 1) * state * value_bytes
+    return round_up(2 * state * FLOAT, PAGE) + round_up(kept, PAGE)
+
+
+def parameters(shape: Shape, rank: int) -> int:
+    """Elements of A and B of every site, each matrix in whole cache lines."""
+    return sum(
+        round_up(rank * features_in, LINE) + round_up(rank * features_out, LINE)
+        for features_in, features_out in shape.sites
+    )
 
 
 def adapter(shape: Shape, rank: int) -> int:
-    """Σ sites R · (in + out + 1) · 4: A, B and the scales."""
-    return sum(rank * (features_in + features_out + 1) * FLOAT for features_in, features_out in shape.sites)
+    """A, B and the scales of every site, in whole cache lines."""
+    return FLOAT * (parameters(shape, rank) + len(shape.sites) * round_up(rank, LINE))
 
 
-def gradients(shape: Shape, rank: int) -> int:
-    """As large as the adapter, and those of one layer as its backward writes them."""
-    return adapter(shape, rank) + _trainable(shape, rank) // shape.num_layers
+def layer_gradients(shape: Shape, rank: int) -> int:
+    """Those of one layer, before they are added to the others: touched when a step has several passes."""
+    per_layer = sum(rank * (a + b) for a, b in shape.sites) // max(shape.num_layers, 1)
+    return round_up(FLOAT * per_layer, PAGE)
 
 
-def _trainable(shape: Shape, rank: int) -> int:
-    return sum(rank * (features_in + features_out) * FLOAT for features_in, features_out in shape.sites)
+def gradients(shape: Shape, rank: int, passes: int = 2) -> int:
+    """As large as the adapter, and those of one layer when a step has several passes."""
+    return adapter(shape, rank) + (layer_gradients(shape, rank) if passes > 1 else 0)
 
 
-def optimizer(shape: Shape, rank: int) -> int:
-    """AdamW, two moments: 2 · Σ sites R · (in + out) · 4."""
-    return 2 * _trainable(shape, rank)
+def optimizer(shape: Shape, rank: int, moments: int = 2) -> int:
+    """The state's vectors, as long as A and B: two for AdamW, one for SGD with momentum, none for SGD."""
+    return moments * FLOAT * parameters(shape, rank)
 
 
-def kv_cache(shape: Shape, context: int) -> int:
-    """2 · L · C · Hkv·D · 4 in whole pages."""
-    return round_up(2 * shape.num_layers * context * shape.kv_width * FLOAT, PAGE)
+def cache_row(shape: Shape, dtype: str = "fp32") -> int:
+    """Bytes of one row of keys, or of values, in one layer. int8: a value a byte, and a scale (fp32) a head."""
+    head = {"fp32": 4 * shape.head_dim, "fp16": 2 * shape.head_dim, "int8": shape.head_dim + FLOAT}[dtype]
+    return shape.num_kv_heads * head
+
+
+def kv_cache(shape: Shape, context: int, dtype: str = "fp32") -> int:
+    """2 · L · C rows in whole pages."""
+    return round_up(2 * shape.num_layers * context * cache_row(shape, dtype), PAGE)
 
 
 def training_values(shape: Shape, rows: int) -> int:
@@ -83,29 +123,35 @@ def training_values(shape: Shape, rows: int) -> int:
     return sum(round_up(FLOAT * rows * width, PAGE) for width in (shape.hidden_size, shape.head_dim))
 
 
-def inference_values(shape: Shape, rows: int) -> int:
-    """Values between the stages of inference: hidden twice [N, H], rotary table [N, D], logits [V]."""
+def inference_values(shape: Shape, rows: int, dtype: str = "fp32") -> int:
+    """Values between the stages of inference: hidden twice [N, H], rotary table [N, D], logits [V].
+
+    New keys and values are written in place, or first beside a cache that is not fp32.
+    """
     widths = (shape.hidden_size, shape.hidden_size, shape.head_dim)
-    return sum(round_up(FLOAT * n, PAGE) for n in (*(rows * width for width in widths), shape.vocab_size))
+    values = sum(round_up(FLOAT * n, PAGE) for n in (*(rows * width for width in widths), shape.vocab_size))
+    staged = 0 if dtype == "fp32" else round_up(2 * rows * cache_row(shape), PAGE)
+    return values + staged
 
 
 def kernel_scratch(
-    methods: Sequence[MethodSpec], extents: Mapping[str, int], parameters: int, setting: Setting
+    traces: Sequence[StageTrace], extents: Mapping[str, int], parameters: int, setting: Setting
 ) -> Scratch:
-    """The kernels' own scratch after steps (or texts) of all methods.
+    """The kernels' own scratch after steps (or texts) of all stages.
 
     Args:
-        methods: those of one program.
+        traces: the stages of one program.
         extents: the dynamic dimensions; N at most.
         parameters: of the adapter whose gradient norm is taken; 0 = none.
         setting: what else the scratch depends on.
     """
     scratch = Scratch(setting)
-    walk = sorted(methods, key=lambda method: next(i for i, n in enumerate(_ORDER) if method.name.startswith(n)))
+    walk = sorted(traces, key=lambda stage: next(i for i, name in enumerate(_ORDER) if stage.name.startswith(name)))
     for _ in range(2):  # a stack that had to grow is one chunk from the second time on
-        for method in walk:
-            run(scratch, method.trace.calls, {**extents, "N": min(extents["N"], method.t_max)})
-        gradient_norm(scratch, parameters)
+        for stage in walk:
+            run(scratch, stage.calls, {**extents, "N": min(extents["N"], stage.rows)})
+        if parameters:
+            gradient_norm(scratch, parameters)
     return scratch
 
 
@@ -124,14 +170,14 @@ def _row(shape: Shape, bounds: Bounds, kind: str, methods: Sequence[MethodSpec],
     largest = {
         "S1": bounds.segments + 1,
         "C": bounds.context,
-        "K": FLOAT * shape.kv_width,
+        "K": cache_row(shape),
         "R": bounds.rank,
     }
     # What a limit is held to must not be too small: dropout, and the kernels with the largest register tile.
     setting = Setting(AVX512, dropout=True, past=bounds.context - rows)
     training = kind == "train"
-    parameters = _trainable(shape, bounds.rank) // FLOAT if training else 0
-    kernels = kernel_scratch(methods, {**largest, "N": rows}, parameters, setting)
+    trained = parameters(shape, bounds.rank) if training else 0
+    kernels = kernel_scratch([method.trace for method in methods], {**largest, "N": rows}, trained, setting)
     values = training_values(shape, rows) if training else inference_values(shape, rows)
     return {
         "rows": rows,

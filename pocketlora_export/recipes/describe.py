@@ -13,7 +13,7 @@ from pocketlora_export.families.base import ModelFacts, Quantization, QuantSchem
 from pocketlora_export.graphs.decoder import LoraSite
 from pocketlora_export.graphs.stage import Limits
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec
-from pocketlora_export.plan.memory import Bounds, Shape, estimate
+from pocketlora_export.plan.memory import Bounds, estimate, shape_of
 from pocketlora_export.quantize.stored import StoredTensor
 from pocketlora_export.recipes.recipe import Recipe
 
@@ -156,14 +156,7 @@ def memory_entry(
     facts: ModelFacts, sites: Sequence[LoraSite], limits: Limits, programs: Sequence[ProgramSpec]
 ) -> m.Memory:
     """`memory`."""
-    shape = Shape(
-        hidden_size=facts.hidden_size,
-        num_layers=facts.num_layers,
-        kv_width=facts.num_kv_heads * facts.head_dim,
-        head_dim=facts.head_dim,
-        vocab_size=facts.vocab_size,
-        sites=tuple((s.in_features, s.out_features) for s in sites),
-    )
+    shape = shape_of(facts, [(site.in_features, site.out_features) for site in sites])
     bounds = Bounds(
         train_rows=limits.train_t_max,
         prefill_rows=limits.prefill_t_max,

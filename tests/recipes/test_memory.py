@@ -11,7 +11,7 @@ from tests.support.bundles import Bundled
 SHAPE = Shape(
     hidden_size=8,
     num_layers=2,
-    kv_width=4,
+    num_kv_heads=2,
     head_dim=2,
     vocab_size=50,
     sites=((8, 8), (8, 4), (8, 8), (8, 4)),

@@ -1,0 +1,60 @@
+"""Which stages make up the training and the inference program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pocketlora_export.graphs.decoder import Block, Decoder
+from pocketlora_export.graphs.gradient import backward_stage
+from pocketlora_export.graphs.stage import Limits, Stage
+from pocketlora_export.lower.spec import Kind
+
+
+@dataclass(frozen=True)
+class ProgramStages:
+    """Stages of one program with their largest N, and how to walk them."""
+
+    kind: Kind
+    stages: tuple[tuple[Stage, int], ...]
+    head: Stage
+    block_methods: Callable[[str], dict[str, str]]
+
+
+def _suffixed(stage: Stage, kind: str) -> Stage:
+    return Stage(stage.name + kind, stage.inputs, stage.outputs, stage.function)
+
+
+def _train_blocks(kind: str, block: Block, rows: int) -> list[tuple[Stage, int]]:
+    backward = backward_stage(block.forward, "block_backward", "hidden")
+    return [(_suffixed(stage, kind), rows) for stage in (block.forward, backward)]
+
+
+def train_stages(decoder: Decoder, limits: Limits) -> ProgramStages:
+    """The stages of the training program."""
+    rows = limits.train_t_max
+    blocks = [pair for kind, block in decoder.blocks.items() for pair in _train_blocks(kind, block, rows)]
+    stages = ((decoder.embed, rows), *blocks, (decoder.head_loss, rows))
+    return ProgramStages(
+        "train",
+        stages,
+        decoder.head_loss,
+        lambda kind: {"forward": f"block_forward{kind}", "backward": f"block_backward{kind}"},
+    )
+
+
+def infer_stages(decoder: Decoder, limits: Limits) -> ProgramStages:
+    """The stages of the inference program."""
+    rows = limits.prefill_t_max
+    blocks = [
+        (_suffixed(stage, kind), largest)
+        for kind, block in decoder.blocks.items()
+        for stage, largest in ((block.prefill, rows), (block.decode, 1))
+    ]
+    stages = ((decoder.embed, rows), *blocks, (decoder.head, 1))
+    return ProgramStages(
+        "infer",
+        stages,
+        decoder.head,
+        lambda kind: {"prefill": f"block_prefill{kind}", "decode": f"block_decode{kind}"},
+    )

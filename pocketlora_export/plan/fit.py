@@ -1,0 +1,51 @@
+"""The largest settings that a device holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from pocketlora_export.plan.devices import Device
+from pocketlora_export.plan.estimate import Inference, Machine, Training, inference, training
+from pocketlora_export.plan.model import PlannedModel
+
+# Beyond this nobody asks; a search must end.
+_MOST_SEQUENCES = 1 << 16
+
+
+def largest_that(holds: Callable[[int], bool], most: int) -> int:
+    """The largest n in [0, most] that holds, for something that holds up to a point; 0 = none does."""
+    low, high = 0, 1
+    while high <= most and holds(high):
+        low, high = high, 2 * high
+    high = min(high, most + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def largest_training(model: PlannedModel, setting: Training, device: Device, machine: Machine) -> Training | None:
+    """The largest that fits with the rank, optimizer and formats of a setting; None when not even one token does."""
+
+    def fits(sequence: int, micro_batch: int) -> bool:
+        return device.fits(training(model, _sized(setting, sequence, micro_batch), machine))
+
+    sequence = largest_that(lambda n: fits(n, 1), model.facts.max_position_embeddings)
+    if sequence == 0:
+        return None
+    return _sized(setting, sequence, largest_that(lambda n: fits(sequence, n), _MOST_SEQUENCES))
+
+
+def _sized(setting: Training, sequence: int, micro_batch: int) -> Training:
+    return dataclasses.replace(setting, sequence=sequence, micro_batch=micro_batch)
+
+
+def largest_inference(model: PlannedModel, setting: Inference, device: Device, machine: Machine) -> Inference | None:
+    """The longest context that fits with a cache format and rank; None when none does."""
+
+    def at(context: int) -> Inference:
+        return dataclasses.replace(setting, context=context)
+
+    context = largest_that(lambda n: device.fits(inference(model, at(n), machine)), model.facts.max_position_embeddings)
+    return at(context) if context else None

@@ -1,0 +1,98 @@
+"""What a plan needs to know of a model, from its config alone: facts, files, and the traces of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pocketlora_export.families.base import ModelFacts, Quantization
+from pocketlora_export.families.registry import get_family
+from pocketlora_export.graphs.capture import capture
+from pocketlora_export.graphs.stage import Limits, Stage
+from pocketlora_export.graphs.trace import StageTrace, trace
+from pocketlora_export.lower.stages import infer_stages, train_stages
+from pocketlora_export.plan.arena import PAGE, round_up
+from pocketlora_export.plan.memory import Shape, shape_of
+from pocketlora_export.quantize.stored import StoredTensor
+
+# Bounds for the capture alone; a plan puts numbers in their place.
+_ROWS, _RANK, _SEGMENTS = 1 << 20, 1 << 12, 1 << 12
+# Bytes of base.ptd's table for one tensor, beside its name.
+_TABLE_ENTRY = 96
+
+
+@dataclass(frozen=True)
+class PlannedProgram:
+    """A program: its stages as captured, and their inputs and outputs together."""
+
+    traces: tuple[StageTrace, ...]
+    ports: int
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A model as a plan sees it. `base_bytes`: size of base.ptd, which holds `num_tensors`."""
+
+    facts: ModelFacts
+    quantization: Quantization
+    shape: Shape
+    targets: tuple[str, ...]
+    base_bytes: int
+    num_tensors: int
+    train: PlannedProgram
+    infer: PlannedProgram
+
+
+def open_model(
+    config: Mapping[str, Any], name: str, quantization: Quantization, targets: Sequence[str] | None = None
+) -> PlannedModel:
+    """Capture a model's stages; seconds, whatever its depth.
+
+    Args:
+        config: config.json.
+        name: the model's name.
+        quantization: how the base is stored.
+        targets: linear modules with adapters, checked; None = all.
+
+    Raises:
+        PocketLoraError: INPUT_UNSUPPORTED with every key that no family understands.
+    """
+    family = get_family(config)
+    facts = family.facts(config, name)
+    chosen = tuple(targets) if targets is not None else family.modules(facts)
+    weights = family.weights(facts)
+    stored = [StoredTensor(w.name, w.shape, quantization.spec(w) if w.quantized else None) for w in weights]
+    decoder = family.decoder(facts, quantization, chosen)
+    return PlannedModel(
+        facts=facts,
+        quantization=quantization,
+        shape=shape_of(facts, [(s.in_features, s.out_features) for s in family.sites(facts, chosen)]),
+        targets=chosen,
+        base_bytes=base_bytes(stored),
+        num_tensors=len(stored),
+        train=_program(train_stages(decoder, _limits(facts)).stages, _limits(facts)),
+        infer=_program(infer_stages(decoder, _limits(facts)).stages, _limits(facts)),
+    )
+
+
+def base_bytes(tensors: Sequence[StoredTensor]) -> int:
+    """Size of base.ptd: a table, then every tensor at a multiple of 4096 bytes."""
+    table = sum(_TABLE_ENTRY + len(tensor.name) for tensor in tensors)
+    whole = sum(round_up(tensor.nbytes, PAGE) for tensor in tensors[:-1])
+    return round_up(table, PAGE) + whole + tensors[-1].nbytes
+
+
+def _limits(facts: ModelFacts) -> Limits:
+    return Limits(
+        max_seq_len=max(facts.max_position_embeddings, 4),
+        train_t_max=_ROWS,
+        prefill_t_max=_ROWS,
+        max_rank=_RANK,
+        max_segments=_SEGMENTS,
+    )
+
+
+def _program(stages: Sequence[tuple[Stage, int]], limits: Limits) -> PlannedProgram:
+    traces = tuple(trace(capture(stage, rows, limits), stage, rows) for stage, rows in stages)
+    return PlannedProgram(traces, sum(len(stage.inputs) + len(stage.outputs) for stage, _ in stages))

@@ -1,0 +1,23 @@
+"""From a recipe and a config to what a plan knows of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pocketlora_export.families.registry import get_family
+from pocketlora_export.plan.model import PlannedModel, open_model
+from pocketlora_export.recipes.describe import quantization_of
+from pocketlora_export.recipes.recipe import Recipe, choose_targets
+
+
+def plan_model(config: Mapping[str, Any], name: str, recipe: Recipe) -> PlannedModel:
+    """Check a config against a recipe and capture its stages.
+
+    Raises:
+        PocketLoraError: INPUT_UNSUPPORTED for the config, UNKNOWN_TARGET_MODULE for the recipe.
+    """
+    family = get_family(config)
+    facts = family.facts(config, name)
+    targets = choose_targets(recipe, family.modules(facts))
+    return open_model(config, name, quantization_of(recipe, facts.tie_word_embeddings), targets)
