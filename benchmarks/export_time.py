@@ -68,7 +68,7 @@ def measure_export(model: Path, bundle: Path, shape: str, options: Sequence[str]
     leave_page_cache(model)
     command = ("bundle", "-m", model, "-o", bundle, "--quant", "nf4", "--force", "--no-resume", "--json", *options)
     done = run_child("pocketlora_export", *command)
-    phases = json.loads(done.stdout)["seconds"]
+    phases = json.loads(done.stdout.splitlines()[-1])["seconds"]
     source = sum(path.stat().st_size for path in model.glob("*.safetensors"))
     return {
         "shape": shape,
