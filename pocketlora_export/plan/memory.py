@@ -182,7 +182,8 @@ def _row(shape: Shape, bounds: Bounds, kind: str, methods: Sequence[MethodSpec],
     return {
         "rows": rows,
         "arena": touched(methods, rows, largest),
-        "scratch": values + kernels.shared,
+        # The calling thread may hold less than another one, whose chunks were cut at other times.
+        "scratch": max(values + kernels.shared, 0),
         "scratch_per_thread": kernels.per_thread,
     }
 
