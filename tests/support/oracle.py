@@ -48,7 +48,7 @@ def random_rows(lengths: Sequence[int], vocab: int, seed: int, masked: float = 0
 
 
 def load_base(directory: Path, cache_dtype: str = "fp32") -> Any:
-    """The dequantized base as an eager float32 Hugging Face model, frozen; keys and values rounded to a cache's dtype."""
+    """The dequantized base, eager, float32, frozen; keys and values rounded as a cache of that dtype stores them."""
     attention = "eager" if cache_dtype == "fp32" else _rounded_attention(cache_dtype)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation=attention)
     return model.eval().requires_grad_(False)

@@ -52,11 +52,14 @@ void KvCache::give_back(int64_t layer, int64_t begin, int64_t end) {
 }
 
 void KvCache::release_unseen(int64_t next) {
+  bool noted = false;
   for (int64_t layer = 0; layer < shape_.num_layers(); ++layer) {
     const int64_t window = shape_.windows[static_cast<size_t>(layer)];
     int64_t& released = released_[static_cast<size_t>(layer)];
     const int64_t unseen = window > 0 ? next - window : 0;
     if (unseen < released + kRowsPerRelease) continue;
+    if (!noted) account_->peak();
+    noted = true;
     // From the first row on: a page that the last call left, because a row of it was still seen, goes now.
     give_back(layer, 0, unseen);
     released = unseen;
@@ -72,6 +75,7 @@ bool KvCache::holds_context_of(int64_t next) const {
 }
 
 void KvCache::truncate(int64_t length) {
+  account_->peak();
   if (length == 0) return rows_.give_back(0, rows_.size());  // the pages that two matrices share, too
   for (int64_t layer = 0; layer < shape_.num_layers(); ++layer) give_back(layer, length, shape_.capacity);
 }
