@@ -1,0 +1,59 @@
+"""A bundle again with other limits: base.ptd is shared by a hard link, programs and manifest are made anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from pocketlora_export.bundle.manifest import BASE, MANIFEST, Manifest
+from pocketlora_export.bundle.reader import read_manifest
+from pocketlora_export.bundle.writer import list_files, write_manifest
+from pocketlora_export.families.registry import get_family
+from pocketlora_export.lower.model import lower_model
+from pocketlora_export.plan.config import open_config
+from pocketlora_export.recipes import describe
+from pocketlora_export.recipes.recipe import Recipe
+
+
+def relower(bundle: Path, model: Path, recipe: Recipe, output: Path) -> Path:
+    """Make `output` unless it is there.
+
+    Args:
+        bundle: a bundle of the same model and quantization, on the same file system.
+        model: the folder that it was made from; only its config is read.
+        recipe: the new limits.
+        output: the new bundle.
+    """
+    if (output / MANIFEST).is_file():
+        return output
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    os.link(bundle / BASE, output / BASE)
+    write_manifest(output, _manifest(bundle, model, recipe, output))
+    return output
+
+
+def _manifest(bundle: Path, model: Path, recipe: Recipe, output: Path) -> Manifest:
+    config, name = open_config(str(model))
+    family = get_family(config)
+    facts = family.facts(config, name)
+    quantization, limits = describe.quantization_of(recipe, facts.tie_word_embeddings), describe.limits_of(recipe)
+    targets = family.modules(facts)
+    sites = family.sites(facts, targets)
+    decoder = family.decoder(facts, quantization, targets)
+    programs = lower_model(decoder, sites, limits, recipe.backend, output)
+    old = read_manifest(bundle).manifest
+    return Manifest(
+        generator=old.generator,
+        model=old.model,
+        quantization=old.quantization,
+        limits=describe.limits_entry(limits),
+        adapter=describe.adapter_entry(sites, targets, recipe.max_rank),
+        base=old.base,
+        programs=describe.program_entries(programs),
+        stages=describe.stage_entries(programs),
+        memory=describe.memory_entry(facts, sites, limits, programs),
+        tokenizer=old.tokenizer.model_copy(update={"files": [], "chat_template": None}),
+        files=list_files(output, {BASE: old.base_sha256}),
+    )
