@@ -12,7 +12,7 @@ from pocketlora_export.plan.estimate import Estimate, Inference, Training
 from pocketlora_export.plan.report import Largest, Plan, Row
 from pocketlora_export.report.memory_chart import Bar, Budget, memory_chart
 
-_WIDTH = 132
+_WIDTH = 150
 # Parts that are columns of their own; `other` takes the rest.
 _TRAINING = ("arena", "block_inputs", "adapter", "gradients", "optimizer", "scratch")
 _INFERENCE = ("arena", "adapter", "kv_cache", "scratch")
@@ -28,7 +28,7 @@ def print_plan(plan: Plan) -> None:
     if not out.is_terminal:
         out = Console(highlight=False, width=_WIDTH)
     out.print(_files(plan))
-    out.print(_table(plan, "training, MB", ("tokens", "micro-batch", "rank", "optimizer", "kept as"), _TRAINING))
+    out.print(_table(plan, "training, MB", ("tokens", "batch", "rank", "optimizer", "kept as"), _TRAINING))
     out.print(_table(plan, "inference, MB", ("context", "rank", "cache"), _INFERENCE))
     if plan.device is not None:
         out.print(_largest(plan, plan.device))
@@ -93,7 +93,7 @@ def _table(plan: Plan, title: str, keys: Sequence[str], parts: Sequence[str]) ->
     for key in keys:
         table.add_column(key, justify="right", no_wrap=True)
     for name in (*parts, "other", "RssAnon", "RssFile"):
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(name.replace("_", " "), justify="right", overflow="fold", min_width=7)
     if plan.device is not None:
         table.add_column("fits", no_wrap=True)
     rows: Sequence[Row[Training] | Row[Inference]] = plan.training if title.startswith("train") else plan.inference
@@ -103,7 +103,7 @@ def _table(plan: Plan, title: str, keys: Sequence[str], parts: Sequence[str]) ->
 
 
 def _largest(plan: Plan, device: Device) -> Table:
-    title = f"the largest that fits on {device.name}: longest sequence, then most of them in a pass"
+    title = f"the largest that fits on {device.name}"
     table = Table(title=title, title_justify="left", title_style="bold")
     for name in ("", "setting", "largest", "RssAnon MB"):
         table.add_column(name)

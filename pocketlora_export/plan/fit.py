@@ -37,6 +37,16 @@ def largest_training(model: PlannedModel, setting: Training, device: Device, mac
     return _sized(setting, sequence, largest_that(lambda n: fits(sequence, n), _MOST_SEQUENCES))
 
 
+def largest_micro_batch(model: PlannedModel, setting: Training, device: Device, machine: Machine) -> Training | None:
+    """The most sequences of a setting's length that fit in one pass; None when not even one does."""
+
+    def fits(micro_batch: int) -> bool:
+        return device.fits(training(model, _sized(setting, setting.sequence, micro_batch), machine))
+
+    micro_batch = largest_that(fits, _MOST_SEQUENCES)
+    return _sized(setting, setting.sequence, micro_batch) if micro_batch else None
+
+
 def _sized(setting: Training, sequence: int, micro_batch: int) -> Training:
     return dataclasses.replace(setting, sequence=sequence, micro_batch=micro_batch)
 

@@ -19,6 +19,8 @@ from pocketlora_export.plan.kernels import AVX512, Scratch, Setting, gradient_no
 FLOAT = 4
 # An adapter's matrices begin at cache lines of so many floats.
 LINE = 16
+# Rows by which a sliding window moves on before the cache gives back its tail.
+WINDOW_RELEASE = 64
 PORT_BYTES = 512
 # What the manifest's `scratch` assumes, and how many entries a table by rows has at most.
 THREADS, ROW_STEPS = 4, 12
@@ -111,6 +113,14 @@ def cache_row(shape: Shape, dtype: str = "fp32") -> int:
     """Bytes of one row of keys, or of values, in one layer. int8: a value a byte, and a scale (fp32) a head."""
     head = {"fp32": 4 * shape.head_dim, "fp16": 2 * shape.head_dim, "int8": shape.head_dim + FLOAT}[dtype]
     return shape.num_kv_heads * head
+
+
+def cached_rows(context: int, window: int | None, prefill: int) -> int:
+    """Rows that stay in memory: all, or with a sliding window those that some token of a prefill sees.
+
+    The tail behind the window is given back when it has 64 rows.
+    """
+    return context if window is None else min(context, window + prefill + WINDOW_RELEASE)
 
 
 def kv_cache(shape: Shape, context: int, dtype: str = "fp32") -> int:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pocketlora_export.plan.devices import Device
 from pocketlora_export.plan.estimate import Estimate, Inference, Machine, Training, inference, training
-from pocketlora_export.plan.fit import largest_inference, largest_training
+from pocketlora_export.plan.fit import largest_inference, largest_micro_batch, largest_training
 from pocketlora_export.plan.model import PlannedModel
 from pocketlora_export.plan.process import manifest_bytes
 
@@ -95,8 +95,9 @@ class Plan:
         if one.found is not None:
             return self._row(one.found)
         wanted = dataclasses.asdict(one.wanted)
-        sizes: dict[str, Any] = {key: None for key in ("sequence", "micro_batch", "context") if key in wanted}
-        return {**wanted, **sizes, "memory": None, "fits": False}
+        # What was searched for: 1 stands for "as much as possible".
+        sizes = {key: None for key in ("sequence", "micro_batch", "context") if wanted.get(key) == 1}
+        return wanted | sizes | {"memory": None, "fits": False}
 
 
 def make_plan(model: PlannedModel, asked: Asked, machine: Machine, device: Device | None) -> Plan:
@@ -120,10 +121,15 @@ def make_plan(model: PlannedModel, asked: Asked, machine: Machine, device: Devic
 def _largest_trainings(
     model: PlannedModel, asked: Asked, device: Device, machine: Machine
 ) -> Iterable[Largest[Training]]:
-    kinds = dict.fromkeys(dataclasses.replace(s, sequence=1, micro_batch=1) for s in asked.training)
-    for wanted in kinds:
-        found = largest_training(model, wanted, device, machine)
-        yield Largest(wanted, None if found is None else Row(found, training(model, found, machine)))
+    """The longest sequence of each kind of training, and then the most of each length that was asked for."""
+
+    def largest(wanted: Training, found: Training | None) -> Largest[Training]:
+        return Largest(wanted, None if found is None else Row(found, training(model, found, machine)))
+
+    for wanted in dict.fromkeys(dataclasses.replace(s, sequence=1, micro_batch=1) for s in asked.training):
+        yield largest(wanted, largest_training(model, wanted, device, machine))
+    for wanted in dict.fromkeys(dataclasses.replace(s, micro_batch=1) for s in asked.training):
+        yield largest(wanted, largest_micro_batch(model, wanted, device, machine))
 
 
 def _largest_inferences(
