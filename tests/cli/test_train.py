@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import Result
 from safetensors.numpy import load_file
 
 from pocketlora_export.adapters.peft_folder import WEIGHTS_NAME, read_card
+from pocketlora_export.cli.values import SIZE
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.packing import PackLimits, pack, steps
 from pocketlora_export.runtime import Engine, Trainer, TrainerConfig
@@ -147,3 +149,32 @@ def test_packing_does_not_change_the_loss(tiny_bundle: Bundled, text_rows: Path,
                 step = trainer.forward_backward(batches)
                 found.append((step.loss, step.grad_norm))
     np.testing.assert_allclose(found[0], found[1], rtol=gradient_bound(tiny_bundle.tiny))
+
+
+def test_a_memory_limit_decides_and_is_honoured(
+    call: Cli, tiny_bundle: Bundled, text_rows: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", tiny_bundle.bundle, "--data", text_rows, "--iters", 1, "--rank", 4, "--json")
+    free = events(call(*arguments, "--output", tmp_path / "a"))[0]
+    assert (free["event"], free["activations"], free["memory_limit"]) == ("plan", "fp32", 0)
+    limited = events(call(*arguments, "--output", tmp_path / "b", "--memory-limit", f"{free['planned'] - 1}B"))
+    assert limited[0]["planned"] < free["planned"]
+    assert limited[-1]["memory"]["adapter"] > 0
+    refused = call(*arguments, "--output", tmp_path / "c", "--memory-limit", "1kB")
+    assert refused.exit_code == 6
+    assert "memory limit" in refused.stderr
+    bf16 = events(call(*arguments, "--output", tmp_path / "d", "--activations", "bf16", "--weights", "stream"))[0]
+    assert (bf16["activations"], bf16["streams_weights"]) == ("bf16", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("800MB", 800_000_000), ("1.5gb", 1_500_000_000), ("4096", 4096), ("2 KiB", 2048)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert SIZE.convert(text, None, None) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1MB", "0", "1TB2", "1e9"])
+def test_bad_sizes(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected a size such as"):
+        SIZE.convert(text, None, None)

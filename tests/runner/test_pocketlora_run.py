@@ -213,3 +213,40 @@ def test_damaged_adapters_and_bundles(run: Run, tiny_bundle: Bundled, adapters: 
     weights.write_bytes(weights.read_bytes()[:-1])
     assert_fails(run(*generate, folder), Status.ADAPTER_CORRUPT, str(weights))
     assert_fails(run("generate", tmp_path / "none", *prompt), Status.BUNDLE_MISSING_FILE, "none")
+
+
+def test_a_memory_limit_decides_and_is_honoured(run: Run, tiny_bundle: Bundled, data: Path, tmp_path: Path) -> None:
+    """Less than the default setting takes: another one is chosen, told, and kept to; far less is refused by numbers."""
+    arguments = ("train", tiny_bundle.bundle, "--data", data, "--iters", 2, "--rank", 4, "--batch-size", 5)
+    free, *_, end = lines(run(*arguments, "-o", tmp_path / "free"))
+    assert (free["event"], free["activations"], free["spilled"], free["memory_limit"]) == ("plan", "fp32", 0, 0)
+    assert end["memory"]["peak"] <= free["planned"]
+    assert {"seconds_per_step", "major_faults"} <= end.keys()
+    limit = free["planned"] - 1
+    options = ("--memory-limit", limit, "--scratch-dir", tmp_path, "--weights", "stream")
+    plan, *steps, end = lines(run(*arguments, "-o", tmp_path / "limited", *options))
+    assert plan["planned"] <= limit
+    assert plan["streams_weights"]
+    assert (plan["activations"], plan["max_rows"]) != (free["activations"], free["max_rows"])
+    assert end["memory"]["peak"] <= limit
+    assert len(steps) == 2
+    refused = run(*arguments, "-o", tmp_path / "no", "--memory-limit", "0.1MB")
+    assert_fails(refused, Status.OUT_OF_MEMORY, "memory limit of 0.1 MB", "arena", "optimizer", "would do")
+    assert not (tmp_path / "no").exists()
+    assert_fails(run(*arguments, "-o", tmp_path / "no", "--memory-limit", "much"), Status.INVALID_ARGUMENT, "800MB")
+
+
+def test_an_interrupt_ends_the_step_it_comes_in(program: Path, shipped_bundle: Path, tmp_path: Path) -> None:
+    """One step that takes far longer than it takes to stop it."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"token_ids": list(range(1, 200))}) + "\n")
+    command = [program, "train", shipped_bundle, "--data", path, "-o", tmp_path / "a", "--iters", "1", "--threads", "1"]
+    command += ["--batch-size", "4000"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["event"] == "plan"
+        process.send_signal(signal.SIGINT)
+        rest = [json.loads(line) for line in process.stdout]
+    assert process.returncode == 130
+    assert [event["event"] for event in rest] == ["error"]  # no step was finished
+    assert not (tmp_path / "a").exists()

@@ -93,6 +93,15 @@ inline AdapterHandle trained_adapter(const pl_trainer* trainer, Error* error) {
   return detail::make<AdapterHandle>(error, [&](pl_adapter** out) { return pl_trainer_get_adapter(trainer, out); });
 }
 
+/** What a trainer was planned for. @param error may be null. @return zeros on failure. */
+inline pl_trainer_info trainer_info(const pl_trainer* trainer, Error* error) {
+  pl_trainer_info info = {};
+  info.struct_size = sizeof(info);
+  const pl_status status = pl_trainer_get_info(trainer, &info);
+  if (error != nullptr) *error = last_error(status);
+  return info;
+}
+
 /** Replaces the whole set with adapters at weight 1; an empty list returns to the bare base. */
 inline Error set_adapters(pl_session* session, std::initializer_list<const pl_adapter*> adapters) {
   std::vector<pl_adapter_ref> refs;
