@@ -62,7 +62,7 @@ struct ForwardTile {
       q[b] = rows.q + at;
       out[b] = rows.out + at;
     }
-    for_each_run(rows.k_cache, rows.k, begin, end, [&](int64_t key, const uint8_t* keys, int64_t count) {
+    for_each_block(rows.k_cache, rows.k, begin, end, [&](int64_t key, const uint8_t* keys, int64_t count) {
       score_tile<V, Head, kQ>(q, keys, rows.kv_bytes, count, dim, rows.scores + key - begin, ld);
     });
     float total[kQ];
@@ -83,13 +83,29 @@ struct ForwardTile {
   /** One past the last key of a vector. */
   int64_t keys_seen(int64_t t) const { return rows.past + row_of(t) + 1; }
 
-  /** Calls f(key, its row, count) for the keys of [begin, end) that are cached, then for the new ones. */
+  /** Calls f(key, its row, count) for the keys of [begin, end), a few at a time: first the cached, then the new ones.
+   */
   template <class F>
-  void for_each_run(const uint8_t* cached, const uint8_t* fresh, int64_t begin, int64_t end, F f) const {
+  void for_each_block(const uint8_t* cached, const uint8_t* fresh, int64_t begin, int64_t end, F f) const {
     const int64_t past = rows.past, middle = end < past ? end : past;
-    if (begin < middle) f(begin, cached + begin * rows.kv_bytes, middle - begin);
+    if (begin < middle) blocks_of(cached + begin * rows.kv_bytes, begin, middle - begin, f);
     const int64_t rest = begin < past ? past : begin;
-    if (rest < end) f(rest, fresh + (rest - past) * rows.kv_bytes, end - rest);
+    if (rest < end) blocks_of(fresh + (rest - past) * rows.kv_bytes, rest, end - rest, f);
+  }
+
+  template <class F>
+  void blocks_of(const uint8_t* data, int64_t key, int64_t count, F f) const {
+    constexpr int64_t kBlock = 32;
+    // A single row reads each key once: rows so far apart are not foreseen by the processor.
+    const bool once = rows.row_end - rows.row_begin == 1;
+    const int64_t head_bytes = cache_head_bytes(rows.format, rows.head_dim);
+    for (int64_t j = 0; j < count; j += kBlock) {
+      const int64_t next = j + kBlock, after = next + kBlock < count ? next + kBlock : count;
+      for (int64_t i = next; once && i < after; ++i) {
+        for (int64_t at = 0; at < head_bytes; at += 64) V::prefetch(data + i * rows.kv_bytes + at);
+      }
+      f(key + j, data + j * rows.kv_bytes, next < count ? kBlock : count - j);
+    }
   }
 
   /** Turns the scores of a vector's own keys into exp(s − maximum), stores its lse. @return their sum. */
@@ -116,19 +132,13 @@ struct ForwardTile {
     }
   }
 
-  /** Adds the keys [begin, end); weights[b · ld] are those of the key `origin`. A block's lines stay in the cache while
-   * its columns are added. */
+  /** Adds the keys [begin, end); weights[b · ld] are those of the key `origin`. */
   template <int kQ>
   void add_range(int64_t begin, int64_t end, int64_t origin, float* weights, int64_t ld, float* const* out) const {
-    constexpr int64_t kBlock = 64;
-    for_each_run(rows.v_cache, rows.v, begin, end, [&](int64_t key, const uint8_t* values, int64_t count) {
-      for (int64_t j = 0; j < count; j += kBlock) {
-        const int64_t n = count - j < kBlock ? count - j : kBlock;
-        const uint8_t* block = values + j * rows.kv_bytes;
-        float* own = weights + (key + j - origin);
-        if constexpr (Head::kScaled) scale_weights<kQ>(own, ld, block, n);
-        add_weighted_rows<V, Head, kQ>(own, ld, block, rows.kv_bytes, n, rows.head_dim, out);
-      }
+    for_each_block(rows.v_cache, rows.v, begin, end, [&](int64_t key, const uint8_t* values, int64_t count) {
+      float* own = weights + (key - origin);
+      if constexpr (Head::kScaled) scale_weights<kQ>(own, ld, values, count);
+      add_weighted_rows<V, Head, kQ>(own, ld, values, rows.kv_bytes, count, rows.head_dim, out);
     });
   }
 
