@@ -1,7 +1,9 @@
-"""The peer's inference: llama.cpp through llama-cpp-python, a Q4_0 file."""
+"""The peer's inference: llama.cpp, from the extension module of the xllamacpp wheel, whose C API is used directly."""
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import json
 import time
 from pathlib import Path
@@ -12,16 +14,69 @@ import click
 from benchmarks.proc_status import process_memory
 
 
+class _Opaque(ctypes.Structure):
+    """A structure that is only handed from one function to the next, as the last argument; larger than any of them."""
+
+    _fields_ = (("words", ctypes.c_uint64 * 64),)
+
+
+class _ContextParams(ctypes.Structure):
+    """llama_context_params: what is set here, then the rest."""
+
+    _fields_ = (("n_ctx", ctypes.c_uint32), ("n_batch", ctypes.c_uint32), ("rest", ctypes.c_uint64 * 64))
+
+
+def _library() -> ctypes.CDLL:
+    package = importlib.util.find_spec("xllamacpp")
+    if package is None or not package.submodule_search_locations:
+        raise SystemExit("xllamacpp is not installed")
+    lib = ctypes.CDLL(str(next(Path(package.submodule_search_locations[0]).glob("xllamacpp*.so"))), ctypes.RTLD_GLOBAL)
+    lib.llama_model_default_params.restype = _Opaque
+    lib.llama_model_load_from_file.argtypes = (ctypes.c_char_p, _Opaque)
+    lib.llama_model_load_from_file.restype = ctypes.c_void_p
+    lib.llama_context_default_params.restype = _ContextParams
+    lib.llama_init_from_model.argtypes = (ctypes.c_void_p, _ContextParams)
+    lib.llama_init_from_model.restype = ctypes.c_void_p
+    lib.llama_set_n_threads.argtypes = (ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
+    lib.llama_batch_get_one.argtypes = (ctypes.c_void_p, ctypes.c_int32)
+    lib.llama_batch_get_one.restype = _Opaque
+    lib.llama_decode.argtypes = (ctypes.c_void_p, _Opaque)
+    lib.llama_get_logits.argtypes = (ctypes.c_void_p,)
+    lib.llama_get_logits.restype = ctypes.c_void_p
+    return lib
+
+
+class _Session:
+    """A loaded model with a context."""
+
+    def __init__(self, model: Path, context: int, threads: int) -> None:
+        self._lib = _library()
+        self._lib.llama_backend_init()
+        loaded = self._lib.llama_model_load_from_file(str(model).encode(), self._lib.llama_model_default_params())
+        params = self._lib.llama_context_default_params()
+        params.n_ctx = params.n_batch = context
+        self._context = self._lib.llama_init_from_model(loaded, params) if loaded else None
+        if not self._context:
+            raise SystemExit(f"llama.cpp does not load {model}")
+        self._lib.llama_set_n_threads(self._context, threads, threads)
+
+    def decode(self, tokens: list[int]) -> None:
+        """Append tokens and compute the logits of the last."""
+        ids = (ctypes.c_int32 * len(tokens))(*tokens)
+        if self._lib.llama_decode(self._context, self._lib.llama_batch_get_one(ctypes.addressof(ids), len(tokens))):
+            raise SystemExit("llama_decode failed")
+        if not self._lib.llama_get_logits(self._context):
+            raise SystemExit("llama.cpp gave no logits")
+
+
 def probe(model: Path, context: int, prompt: int, new_tokens: int, threads: int) -> dict[str, Any]:
     """Seconds a new token, and memory with an idle context and after generating."""
-    from llama_cpp import Llama
-
-    llm = Llama(str(model), n_ctx=context, n_batch=context, n_threads=threads, n_threads_batch=threads, verbose=False)
+    session = _Session(model, context, threads)
     idle = process_memory()
-    llm.eval(list(range(3, 3 + prompt)))
+    session.decode(list(range(3, 3 + prompt)))
     start = time.perf_counter()
     for token in range(new_tokens):
-        llm.eval([3 + token])
+        session.decode([3 + token])
     seconds = (time.perf_counter() - start) / new_tokens
     return {"seconds": seconds, "idle": idle, "memory": process_memory()}
 

@@ -24,21 +24,12 @@ RANK = 16
 Found = dict[str, Any]
 
 
-# What pip calls it -> what Python calls it.
-_PACKAGES = {
-    "accelerate": "accelerate",
-    "bitsandbytes": "bitsandbytes",
-    "diskcache": "diskcache",
-    "llama-cpp-python": "llama_cpp",
-}
-
-
 def install(*packages: str) -> None:
     """Install peers beside the project's own environment; what is installed already stays."""
     PEERS.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(PEERS)]
     constraints = ["-c", str(REPOSITORY / "constraints.txt")]
-    wanted = [name for name in packages if not (PEERS / _PACKAGES[name]).exists()]
+    wanted = [name for name in packages if not (PEERS / name).exists()]
     if wanted and subprocess.run([*command, *constraints, *wanted], check=False).returncode:
         raise SystemExit(f"pip could not install {' '.join(wanted)}")
 
@@ -78,7 +69,7 @@ def _generate(work: Path, threads: int) -> Found:
 
 
 def _llama_cpp(work: Path, threads: int) -> Found:
-    install("diskcache", "llama-cpp-python")
+    install("xllamacpp")
     return _last_line(run_child("benchmarks.llama_cpp_probe", _gguf(work), "--threads", threads, extra_path=PEERS))
 
 
