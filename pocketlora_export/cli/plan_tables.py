@@ -108,8 +108,9 @@ def _largest(plan: Plan, device: Device) -> Table:
     for name in ("", "setting", "largest", "RssAnon MB"):
         table.add_column(name)
     for one in plan.largest_training:
-        table.add_row("training", f"rank {one.wanted.rank}, {one.wanted.optimizer}, {one.wanted.activations}",
-                      *_found(one))  # fmt: skip
+        wanted = one.wanted
+        length = "" if wanted.sequence == 1 else f", {wanted.sequence:,} tokens"
+        table.add_row("training", f"rank {wanted.rank}, {wanted.optimizer}, {wanted.activations}{length}", *_found(one))
     for other in plan.largest_inference:
         table.add_row("inference", f"rank {other.wanted.rank}, cache {other.wanted.cache}", *_found(other))
     return table

@@ -48,7 +48,7 @@ def test_by_hand() -> None:
     assert memory["gradients"] == memory["adapter"] + 4096  # and those of one layer, 3 · (16 + 12) · 4
     assert memory["optimizer"] == 2 * a_and_b * 4
     assert memory["kv_cache"] == 4096  # 2 · 2 · 20 · 4 · 4
-    assert memory["other"] == 14 * 512
+    assert memory["other"] == 14 * 360
 
     assert [row["rows"] for row in memory["train_rows"]] == [1, 2, 4, 8, 10]
     assert [row["rows"] for row in memory["infer_rows"]] == [1, 2, 4, 6]
