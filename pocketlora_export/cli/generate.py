@@ -58,7 +58,7 @@ DEFAULT_NEW_TOKENS = 128
 )
 @click.option(
     "--cache-dtype",
-    type=click.Choice(CACHE_DTYPES),
+    type=click.Choice(CACHE_DTYPES[:3]),
     default="fp32",
     show_default=True,
     help="How keys and values of past tokens are kept: fp16 takes half the memory of fp32, int8 about a quarter.",

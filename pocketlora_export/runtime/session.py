@@ -16,8 +16,8 @@ from pocketlora_export.runtime.engine import AdapterSet, Engine, adapter_refs
 from pocketlora_export.runtime.handle import Handle
 from pocketlora_export.runtime.library import check, library
 
-CacheDtype = Literal["fp32", "fp16", "int8"]
-CACHE_DTYPES: tuple[CacheDtype, ...] = ("fp32", "fp16", "int8")
+CacheDtype = Literal["fp32", "fp16", "int8", "auto"]
+CACHE_DTYPES: tuple[CacheDtype, ...] = ("fp32", "fp16", "int8", "auto")
 StopReason = Literal["length", "stop_token", "callback"]
 _STOP_REASONS: tuple[StopReason, ...] = ("length", "stop_token", "callback")
 
@@ -68,8 +68,8 @@ class Session(Handle):
 
         Args:
             engine: the opened bundle.
-            context_length: number of KV rows, 0 = the bundle's max_seq_len.
-            cache_dtype: how keys and values are kept.
+            context_length: number of KV rows, 0 = the bundle's max_seq_len, or what the memory limit leaves room for.
+            cache_dtype: how keys and values are kept; "auto" is fp32 unless the memory limit asks for less.
         """
         lib = library()
         self._vocab_size = engine.facts.vocab_size

@@ -154,12 +154,14 @@ typedef struct pl_adapter_ref {
 typedef enum pl_cache_dtype {
   PL_CACHE_FLOAT32 = 0,
   PL_CACHE_FLOAT16 = 1, /**< half the bytes */
-  PL_CACHE_INT8 = 2     /**< a quarter, and one fp32 scale a head */
+  PL_CACHE_INT8 = 2,    /**< a quarter, and one fp32 scale a head */
+  PL_CACHE_AUTO = 3     /**< fp32, or the widest with which the context fits the engine's memory limit */
 } pl_cache_dtype;
 
 typedef struct pl_session_options {
   size_t struct_size;
-  int64_t context_length;     /**< KV cache rows; 0 = the bundle's max_seq_len */
+  int64_t context_length;     /**< KV cache rows; 0 = the bundle's max_seq_len, or as many as the engine's memory limit
+                                 leaves room for; a number that does not fit is refused with PL_OUT_OF_MEMORY */
   pl_cache_dtype cache_dtype; /**< default PL_CACHE_FLOAT32 */
 } pl_session_options;
 /** As pl_engine_options_init_sized. */
@@ -186,7 +188,7 @@ PL_API pl_status pl_session_reset(pl_session* session);
 typedef struct pl_session_info {
   size_t struct_size;
   int64_t context_length, length; /**< tokens that it can hold, and that it holds */
-  pl_cache_dtype cache_dtype;
+  pl_cache_dtype cache_dtype; /**< never PL_CACHE_AUTO */
   int64_t bytes_per_token; /**< of the KV cache, all layers */
   int64_t cache_resident;  /**< bytes of the KV cache's pages in memory: rows become resident as they are written; those
                               that no later token sees (sliding windows), and those of a reset, are given back */

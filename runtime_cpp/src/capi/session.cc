@@ -40,10 +40,11 @@ pocketlora::Result<pocketlora::SessionOptions> read_session_options(const pl_ses
   static_assert(PL_CACHE_FLOAT32 == static_cast<int>(pocketlora::CacheFormat::kFloat32), "one numbering");
   static_assert(PL_CACHE_FLOAT16 == static_cast<int>(pocketlora::CacheFormat::kFloat16), "one numbering");
   static_assert(PL_CACHE_INT8 == static_cast<int>(pocketlora::CacheFormat::kInt8), "one numbering");
-  if (given.cache_dtype < PL_CACHE_FLOAT32 || given.cache_dtype > PL_CACHE_INT8) {
+  if (given.cache_dtype < PL_CACHE_FLOAT32 || given.cache_dtype > PL_CACHE_AUTO) {
     return pocketlora::error(PL_INVALID_ARGUMENT, "cache_dtype: expected a pl_cache_dtype, found %d",
                              static_cast<int>(given.cache_dtype));
   }
+  if (given.cache_dtype == PL_CACHE_AUTO) return pocketlora::SessionOptions{given.context_length, std::nullopt};
   return pocketlora::SessionOptions{given.context_length, static_cast<pocketlora::CacheFormat>(given.cache_dtype)};
 }
 

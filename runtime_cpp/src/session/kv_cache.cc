@@ -1,5 +1,7 @@
 #include "session/kv_cache.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "bundle/checked_size.h"
@@ -11,6 +13,21 @@ namespace {
 constexpr int64_t kRowsPerRelease = 64;
 
 }  // namespace
+
+int64_t KvCacheShape::most_resident() const {
+  int64_t rows = 0;
+  for (const int64_t window : windows) {
+    rows += window > 0 ? std::min(capacity, window + kRowsPerRelease + largest_write) : capacity;
+  }
+  // A page is shared, or half used, at both ends of each matrix at most.
+  const int64_t page = static_cast<int64_t>(::sysconf(_SC_PAGESIZE));
+  return 2 * rows * row_bytes() + 2 * num_layers() * 2 * page;
+}
+
+int64_t KvCacheShape::staged_bytes() const {
+  if (format == CacheFormat::kFloat32) return 0;
+  return 2 * largest_write * (row_bytes() + num_heads * head_dim * static_cast<int64_t>(sizeof(float)));
+}
 
 Result<KvCache> KvCache::create(const KvCacheShape& shape, MemoryAccount* account) {
   PL_ASSIGN_OR_RETURN(const size_t bytes, bytes_of({2, shape.num_layers(), shape.capacity, shape.row_bytes()}));

@@ -21,6 +21,10 @@ struct KvCacheShape {
   int64_t row_bytes() const { return num_heads * cache_head_bytes(format, head_dim); }
   /// Of one token's rows in all layers.
   int64_t token_bytes() const { return 2 * num_layers() * row_bytes(); }
+  /// Of the pages that are in memory at once at most.
+  int64_t most_resident() const;
+  /// Of fp32 rows on their way into another format: beside the cache, and inside the kernel.
+  int64_t staged_bytes() const;
 };
 
 /// Keys and values of all layers. Reserved for the whole context; rows become resident as they are written, and their

@@ -1,10 +1,13 @@
 #include "session/session.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "bundle/checked_size.h"
 #include "engine/forward_walk.h"
+#include "kernels/common/scratch.h"
+#include "session/session_plan.h"
 
 namespace pocketlora {
 
@@ -16,24 +19,33 @@ Status check_options(const Manifest& manifest, const SessionOptions& options) {
     return error(PL_SEQUENCE_TOO_LONG, "context_length: expected at most the bundle's %lld, found %lld",
                  static_cast<long long>(largest), static_cast<long long>(options.context_length));
   }
+  if (!options.cache_format.has_value()) return Status();
   const int64_t dim = manifest.model.head_dim;
+  const CacheFormat wanted = *options.cache_format;
   CacheFormat told{};
-  if (!cache_format_of(cache_head_bytes(options.cache_format, dim), dim, &told) || told != options.cache_format) {
+  if (!cache_format_of(cache_head_bytes(wanted, dim), dim, &told) || told != wanted) {
     return error(PL_INVALID_ARGUMENT, "cache_dtype: %s rows of heads of %lld values look like %s: choose that one",
-                 cache_format_name(options.cache_format), static_cast<long long>(dim), cache_format_name(told));
+                 cache_format_name(wanted), static_cast<long long>(dim), cache_format_name(told));
   }
   return Status();
 }
 
-KvCacheShape cache_shape(const Manifest& manifest, const StageGraph& graph, const SessionOptions& options) {
-  KvCacheShape shape;
-  shape.format = options.cache_format;
-  shape.capacity = options.context_length == 0 ? manifest.limits.max_seq_len : options.context_length;
-  shape.num_heads = manifest.model.num_kv_heads;
-  shape.head_dim = manifest.model.head_dim;
-  shape.largest_write = manifest.limits.prefill_t_max;
-  shape.windows = graph.windows();
-  return shape;
+/// Under a memory limit the program's methods are loaded, so that they count.
+Result<SessionNeeds> present_needs(Engine* engine, StageGraph* graph) {
+  if (engine->memory_limit() > 0) PL_RETURN_IF_ERROR(graph->load_all());
+  const Manifest& manifest = engine->manifest();
+  const MemoryAccount::Totals promised = engine->account().committed();
+  SessionNeeds needs;
+  needs.costs = manifest.memory.infer_rows;
+  needs.num_threads = engine->num_threads();
+  needs.held = std::accumulate(promised.begin(), promised.end(), int64_t{0});
+  needs.arena_present = graph->arena_resident();
+  needs.kernel_scratch_present = scratch_bytes_in_use();
+  needs.largest.capacity = manifest.limits.max_seq_len;
+  needs.largest.num_heads = manifest.model.num_kv_heads;
+  needs.largest.head_dim = manifest.model.head_dim;
+  needs.largest.windows = graph->windows();
+  return needs;
 }
 
 }  // namespace
@@ -42,7 +54,10 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Engine> engine,
   const Manifest& manifest = engine->manifest();
   PL_RETURN_IF_ERROR(check_options(manifest, options));
   PL_ASSIGN_OR_RETURN(StageGraph * graph, engine->infer_graph());
-  PL_ASSIGN_OR_RETURN(KvCache cache, KvCache::create(cache_shape(manifest, *graph, options), &engine->account()));
+  PL_ASSIGN_OR_RETURN(const SessionNeeds needs, present_needs(engine.get(), graph));
+  PL_ASSIGN_OR_RETURN(const SessionPlan plan,
+                      plan_session(needs, {engine->memory_limit(), options.context_length, options.cache_format}));
+  PL_ASSIGN_OR_RETURN(KvCache cache, KvCache::create(plan.cache, &engine->account()));
   std::unique_ptr<Session> session(new Session(std::move(engine), std::move(cache)));
   session->graph_ = graph;
   PL_RETURN_IF_ERROR(session->allocate_scratch());
@@ -52,7 +67,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Engine> engine,
 
 Status Session::allocate_scratch() {
   const Manifest& manifest = engine_->manifest();
-  const int64_t rows = manifest.limits.prefill_t_max;
+  const int64_t rows = cache_.shape().largest_write;
   PL_ASSIGN_OR_RETURN(const size_t hidden_bytes, bytes_of({rows, manifest.model.hidden_size, sizeof(float)}));
   PL_ASSIGN_OR_RETURN(const size_t rope_bytes, bytes_of({rows, manifest.model.head_dim, sizeof(float)}));
   PL_ASSIGN_OR_RETURN(const size_t logits_bytes, bytes_of({manifest.model.vocab_size, sizeof(float)}));
@@ -138,7 +153,7 @@ void Session::truncate(size_t length) {
 
 int64_t Session::next_chunk() const {
   const Limits& limits = engine_->manifest().limits;
-  const int64_t rows = std::min(length() - computed_, limits.prefill_t_max);
+  const int64_t rows = std::min(length() - computed_, cache_.shape().largest_write);
   return rows < limits.prefill_t_min ? 1 : rows;
 }
 

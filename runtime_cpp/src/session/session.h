@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "adapters/adapter_set.h"
@@ -13,8 +14,8 @@
 namespace pocketlora {
 
 struct SessionOptions {
-  int64_t context_length = 0;  ///< KV rows; 0 = the bundle's max_seq_len
-  CacheFormat cache_format = CacheFormat::kFloat32;
+  int64_t context_length = 0;  ///< KV rows; 0 = the bundle's max_seq_len, or what the memory limit leaves room for
+  std::optional<CacheFormat> cache_format = CacheFormat::kFloat32;  ///< none = the memory limit decides
 };
 
 /// A live context: tokens, their KV rows, and the active adapters. Rows are computed lazily: a token appended or a set
