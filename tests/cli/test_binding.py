@@ -14,6 +14,7 @@ from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime import library as library_module
 from pocketlora_export.runtime.engine import Weights
 from pocketlora_export.runtime.library import LIBRARY_VARIABLE, PROTOTYPES, find_library
+from pocketlora_export.runtime.session import CACHE_DTYPES
 from pocketlora_export.runtime.structs import ABI_VERSION, STRUCTS
 from pocketlora_export.runtime.trainer import Activations, Optimizer
 
@@ -93,6 +94,8 @@ def test_status_codes_and_optimizers(values: dict[str, int]) -> None:
     for prefix, enum in (("WEIGHTS_", Weights), ("ACTIVATIONS_", Activations)):
         found = {member.name: enumerators.pop(prefix + member.name) for member in enum}
         assert found == {member.name: member.value for member in enum}
+    caches = {f"CACHE_{name.replace('fp', 'FLOAT').upper()}": value for value, name in enumerate(CACHE_DTYPES)}
+    assert {name: enumerators.pop(name) for name in caches} == caches
     assert enumerators == {status.name: status.value for status in Status}
 
 
