@@ -95,24 +95,19 @@ class CompactTokenizer:
     def encode(self, text: str | bytes, *, add_special_tokens: bool = True) -> list[int]:
         """The ids of a text; bytes need not be UTF-8."""
         data = text.encode("utf-8") if isinstance(text, str) else text
-        # No id without a byte, but for what is put around the text.
-        capacity, count = 4 * len(data) + 64, c_size_t()
-        ids = (c_int64 * capacity)()
-        self._check(
-            self._library.pl_tokenizer_encode(
-                self._handle, data, len(data), int(add_special_tokens), ids, capacity, byref(count)
-            )
-        )
-        return ids[: count.value] if count.value <= capacity else self._encode_again(data, add_special_tokens, count)
+        ids = (c_int64 * (len(data) // 2 + 64))()
+        count = self.encode_into(data, ids, add_special_tokens=add_special_tokens)
+        if count > len(ids):
+            ids = (c_int64 * count)()
+            self.encode_into(data, ids, add_special_tokens=add_special_tokens)
+        return ids[:count]
 
-    def _encode_again(self, data: bytes, add_special_tokens: bool, count: c_size_t) -> list[int]:
-        ids = (c_int64 * count.value)()
-        self._check(
-            self._library.pl_tokenizer_encode(
-                self._handle, data, len(data), int(add_special_tokens), ids, count.value, byref(count)
-            )
-        )
-        return list(ids)
+    def encode_into(self, data: bytes, ids: ctypes.Array[c_int64], *, add_special_tokens: bool = True) -> int:
+        """Write as many ids as there is room for; the number of all of them."""
+        count = c_size_t()
+        arguments = (data, len(data), int(add_special_tokens), ids, len(ids), byref(count))
+        self._check(self._library.pl_tokenizer_encode(self._handle, *arguments))
+        return count.value
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> bytes:
         """The text of ids, UTF-8."""
