@@ -43,8 +43,9 @@ void add_cache_facts(const pl_session* session, Json* result) {
   (*result)["cache_resident"] = info.cache_resident;
 }
 
-void run_generate(const Options& options) {
+void run_generate(Options options) {
   const Engine engine = options.bundle.open();
+  const std::unique_ptr<Texts> texts = options.generate.resolve(options.bundle.bundle, engine.get());
   const Session session = open_session(engine.get(), options);
   if (!options.adapter.empty()) {
     const Adapter adapter = load_adapter(engine.get(), options.adapter);
@@ -52,13 +53,14 @@ void run_generate(const Options& options) {
     check(pl_session_set_adapters(session.get(), &ref, 1));
   }
   const Json idle = options.memory ? memory_json(engine_memory(engine.get())) : Json();
-  Json result = generate(session.get(), options.generate);
+  Json result = generate(session.get(), options.generate, texts.get());
   if (options.memory) {
     result["memory_idle"] = idle;
     result["memory"] = memory_json(engine_memory(engine.get()));
   }
   add_cache_facts(session.get(), &result);
   print_json(result);
+  if (texts != nullptr) std::fprintf(stderr, "%s\n", result["text"].get<std::string>().c_str());
   std::fprintf(stderr, "%lld prompt tokens in %.2f s, %lld new at %.1f tokens/s\n",
                static_cast<long long>(result["prompt_tokens"].get<int64_t>()), result["prefill_seconds"].get<double>(),
                static_cast<long long>(result["new_tokens"].get<int64_t>()), result["tokens_per_second"].get<double>());
@@ -67,7 +69,7 @@ void run_generate(const Options& options) {
 }  // namespace
 
 void add_generate(CLI::App* app) {
-  CLI::App* command = app->add_subcommand("generate", "Continue a prompt of token ids");
+  CLI::App* command = app->add_subcommand("generate", "Continue a prompt, a text or token ids");
   const auto o = std::make_shared<Options>();
   o->bundle.add_to(command);
   o->generate.add_to(command);

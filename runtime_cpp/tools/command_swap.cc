@@ -23,27 +23,28 @@ double timed_swap(pl_session* session, const pl_adapter* adapter) {
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count();
 }
 
-void run_phase(pl_session* session, const std::string& name, const pl_adapter* adapter,
-               const GenerateOptions& options) {
+void run_phase(pl_session* session, const std::string& name, const pl_adapter* adapter, const GenerateOptions& options,
+               const Texts* texts) {
   const double microseconds = timed_swap(session, adapter);
   check(pl_session_reset(session));
   Json line = {{"adapter", name}, {"swap_microseconds", microseconds}};
-  line.update(generate(session, options));
+  line.update(generate(session, options, texts));
   print_json(line);
   std::fprintf(stderr, "%s: swapped in %.1f us, %lld new tokens\n", name.empty() ? "base" : name.c_str(), microseconds,
                static_cast<long long>(line["new_tokens"].get<int64_t>()));
 }
 
-void run_swap(const Options& options) {
+void run_swap(Options options) {
   const Engine engine = options.bundle.open();
+  const std::unique_ptr<Texts> texts = options.generate.resolve(options.bundle.bundle, engine.get());
   const Session session = create_session(engine.get());
   std::vector<Adapter> adapters;
   for (const std::string& dir : options.adapters) adapters.push_back(load_adapter(engine.get(), dir));
-  run_phase(session.get(), "", nullptr, options.generate);
+  run_phase(session.get(), "", nullptr, options.generate, texts.get());
   for (size_t i = 0; i < adapters.size(); ++i) {
-    run_phase(session.get(), options.adapters[i], adapters[i].get(), options.generate);
+    run_phase(session.get(), options.adapters[i], adapters[i].get(), options.generate, texts.get());
   }
-  run_phase(session.get(), "", nullptr, options.generate);
+  run_phase(session.get(), "", nullptr, options.generate, texts.get());
 }
 
 }  // namespace

@@ -33,5 +33,6 @@ void add_train(CLI::App* app);
 void add_eval(CLI::App* app);
 void add_generate(CLI::App* app);
 void add_swap(CLI::App* app);
+void add_tokenize(CLI::App* app);
 
 }  // namespace pocketlora_run

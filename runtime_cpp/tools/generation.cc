@@ -1,13 +1,32 @@
 #include "generation.h"
 
+#include <optional>
+#include <string>
+
+#include "commands.h"
 #include "interrupt.h"
 #include "validators.h"
 
 namespace pocketlora_run {
 namespace {
 
+// What arrives while tokens are made. No exception may leave the callback, so a failure waits in `problem`.
+struct Arrived {
+  std::vector<int64_t> tokens;
+  std::optional<Texts::Stream> stream;
+  std::string text;
+  std::optional<ToolError> problem;
+};
+
 int32_t collect(int64_t token, void* user) {
-  static_cast<std::vector<int64_t>*>(user)->push_back(token);
+  auto* const arrived = static_cast<Arrived*>(user);
+  arrived->tokens.push_back(token);
+  try {
+    if (arrived->stream) arrived->text += arrived->stream->push(token);
+  } catch (const ToolError& error) {
+    arrived->problem = error;
+    return 1;
+  }
   return interrupted() ? 1 : 0;
 }
 
@@ -25,7 +44,10 @@ const char* stop_reason_name(int32_t reason) {
 }  // namespace
 
 void GenerateOptions::add_to(CLI::App* command) {
-  command->add_option("--prompt-ids", prompt, "Token ids of the prompt: 1,2,3")->required()->delimiter(',');
+  CLI::Option_group* const given = command->add_option_group("prompt");
+  given->add_option("--prompt", prompt_text, "Text to continue");
+  given->add_option("--prompt-ids", prompt, "Token ids of the prompt: 1,2,3")->delimiter(',');
+  given->require_option(1);
   command->add_option("--max-new-tokens", max_new_tokens)->capture_default_str()->check(above_zero());
   command->add_option("--temperature", temperature, "0 = always the likeliest token")
       ->capture_default_str()
@@ -35,7 +57,15 @@ void GenerateOptions::add_to(CLI::App* command) {
   command->add_option("--stop-ids", stop, "Token ids that end the text (the bundle's)")->delimiter(',');
 }
 
-Json generate(pl_session* session, const GenerateOptions& options) {
+std::unique_ptr<Texts> GenerateOptions::resolve(const std::string& bundle, const pl_engine* engine) {
+  if (!prompt.empty()) return Texts::open_if_any(bundle);
+  std::unique_ptr<Texts> texts = Texts::open(bundle);
+  const Json manifest = Json::parse(engine_info(engine).manifest_json);
+  prompt = texts->encode_prompt(prompt_text, manifest["model"]["eos_token_ids"].get<std::vector<int64_t>>());
+  return texts;
+}
+
+Json generate(pl_session* session, const GenerateOptions& options, const Texts* texts) {
   pl_generate_options settings;
   pl_generate_options_init(&settings);
   settings.max_new_tokens = options.max_new_tokens;
@@ -44,20 +74,24 @@ Json generate(pl_session* session, const GenerateOptions& options) {
   settings.seed = options.seed;
   settings.stop_tokens = options.stop.empty() ? nullptr : options.stop.data();
   settings.num_stop_tokens = options.stop.size();
-  std::vector<int64_t> tokens;
+  Arrived arrived;
+  if (texts != nullptr) arrived.stream.emplace(*texts, options.prompt);
   pl_generate_report report = {};
   report.struct_size = sizeof(report);
-  check(
-      pl_session_generate(session, options.prompt.data(), options.prompt.size(), &settings, collect, &tokens, &report));
+  check(pl_session_generate(session, options.prompt.data(), options.prompt.size(), &settings, collect, &arrived,
+                            &report));
+  if (arrived.problem) throw ToolError(*arrived.problem);
   stop_if_interrupted();
   const double rate = report.decode_seconds > 0 ? static_cast<double>(report.new_tokens) / report.decode_seconds : 0;
-  return {{"token_ids", tokens},
-          {"prompt_tokens", report.prompt_tokens},
-          {"new_tokens", report.new_tokens},
-          {"stop_reason", stop_reason_name(report.stop_reason)},
-          {"prefill_seconds", report.prefill_seconds},
-          {"decode_seconds", report.decode_seconds},
-          {"tokens_per_second", rate}};
+  Json result = {{"token_ids", arrived.tokens},
+                 {"prompt_tokens", report.prompt_tokens},
+                 {"new_tokens", report.new_tokens},
+                 {"stop_reason", stop_reason_name(report.stop_reason)},
+                 {"prefill_seconds", report.prefill_seconds},
+                 {"decode_seconds", report.decode_seconds},
+                 {"tokens_per_second", rate}};
+  if (arrived.stream) result["text"] = arrived.text + arrived.stream->flush();
+  return result;
 }
 
 }  // namespace pocketlora_run

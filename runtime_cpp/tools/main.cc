@@ -1,4 +1,5 @@
-// pocketlora_run: the runtime from a shell, with no Python on the machine. Token ids in and out; JSON lines on stdout
+// pocketlora_run: the runtime from a shell, with no Python on the machine. Token ids in and out,
+// texts where the bundle has a compact tokenizer; JSON lines on stdout
 // (docs/events.md), text for people on stderr, exit codes by docs/errors.md.
 
 #include <algorithm>
@@ -58,6 +59,7 @@ int run(int argc, char** argv) {
   add_eval(&app);
   add_generate(&app);
   add_swap(&app);
+  add_tokenize(&app);
   // CLI11 takes its arguments from the back.
   std::vector<std::string> arguments;
   for (int i = argc - 1; i > 0; --i) arguments.push_back(with_dashes(argv[i]));
