@@ -11,7 +11,7 @@ from pathlib import Path
 from pocketlora_export.report.chart import Axis, nice_ticks
 
 _MB = 1e6
-_LEFT, _TOP, _BOTTOM, _BAR, _GAP, _HEIGHT, _LEGEND = 64, 56, 96, 46, 22, 260, 150
+_LEFT, _TOP, _BOTTOM, _BAR, _GAP, _HEIGHT, _LEGEND = 64, 56, 96, 46, 22, 260, 210
 # Distinct in hue and lightness, on white and on a dark page alike.
 _COLOURS = ("#4c78a8", "#9ecae9", "#f58518", "#ffbf79", "#54a24b", "#88d27a", "#b79a20", "#bab0ac", "#79706e")
 _STYLE = (
