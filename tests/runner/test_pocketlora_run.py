@@ -215,8 +215,10 @@ def test_damaged_adapters_and_bundles(run: Run, tiny_bundle: Bundled, adapters: 
     assert_fails(run("generate", tmp_path / "none", *prompt), Status.BUNDLE_MISSING_FILE, "none")
 
 
-def test_a_memory_limit_decides_and_is_honoured(run: Run, tiny_bundle: Bundled, data: Path, tmp_path: Path) -> None:
+def test_a_memory_limit_decides_and_is_honoured(run: Run, tiny_bundle: Bundled, tmp_path: Path) -> None:
     """Less than the default setting takes: another one is chosen, told, and kept to; far less is refused by numbers."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps({"token_ids": list(range(first, first + 12))}) + "\n" for first in range(1, 6)))
     arguments = ("train", tiny_bundle.bundle, "--data", data, "--iters", 2, "--rank", 4, "--batch-size", 5)
     free, *_, end = lines(run(*arguments, "-o", tmp_path / "free"))
     assert (free["event"], free["activations"], free["spilled"], free["memory_limit"]) == ("plan", "fp32", 0, 0)
