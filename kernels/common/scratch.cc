@@ -1,5 +1,7 @@
 #include "kernels/common/scratch.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -10,6 +12,7 @@ namespace pocketlora {
 namespace {
 
 constexpr size_t kAlignment = 64;
+constexpr size_t kPage = 4096;
 constexpr size_t kMinimumChunk = size_t{64} << 10;
 
 std::atomic<int64_t> g_in_use{0};
@@ -34,11 +37,11 @@ class Arena {
 
   void release() {
     for (const Chunk& chunk : chunks_) {
-      std::free(chunk.data);
+      ::munmap(chunk.data, chunk.size);
       account(-static_cast<int64_t>(chunk.size));
     }
     chunks_.clear();
-    current_ = offset_ = 0;
+    current_ = offset_ = live_ = 0;
   }
 
   void* take(size_t count) {
@@ -51,35 +54,39 @@ class Arena {
     }
     char* result = chunks_[current_].data + offset_;
     offset_ += size;
+    live_ += size;
+    most_ = std::max(most_, live_);
     return result;
   }
 
-  /// Several chunks mean that a call needed more than before: hold one chunk of that size from now on.
+  /// Several chunks mean that a call needed more than before: hold one chunk of that much from now on, all of it used.
   void merge() {
     if (chunks_.size() < 2) return;
-    size_t total = 0;
-    for (const Chunk& chunk : chunks_) total += chunk.size;
     release();
-    grow(total);
+    grow(most_);
   }
 
   size_t current_ = 0;
   size_t offset_ = 0;
+  size_t live_ = 0;  ///< bytes handed out now
   int depth_ = 0;
 
  private:
+  /// Mapped rather than from the heap, so that a chunk that is given up leaves nothing behind.
   void grow(size_t size) {
-    size = std::max(size, kMinimumChunk);
-    char* data = static_cast<char*>(std::aligned_alloc(kAlignment, size));
-    if (data == nullptr) {
+    size = (std::max(size, kMinimumChunk) + kPage - 1) / kPage * kPage;
+    void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) {
       std::fprintf(stderr, "pocketlora: out of memory: %zu bytes of kernel scratch\n", size);
       std::abort();
     }
+    char* data = static_cast<char*>(mapped);
     chunks_.push_back({data, size});
     account(static_cast<int64_t>(size));
   }
 
   std::vector<Chunk> chunks_;
+  size_t most_ = 0;  ///< bytes handed out at once, at most
 };
 
 Arena& arena() {
@@ -94,12 +101,15 @@ int64_t scratch_bytes_peak() { return g_peak.load(); }
 void scratch_reset_peak() { g_peak.store(g_in_use.load()); }
 void scratch_release() { arena().release(); }
 
-ScratchFrame::ScratchFrame() : chunk_(arena().current_), offset_(arena().offset_) { ++arena().depth_; }
+ScratchFrame::ScratchFrame() : chunk_(arena().current_), offset_(arena().offset_), live_(arena().live_) {
+  ++arena().depth_;
+}
 
 ScratchFrame::~ScratchFrame() {
   Arena& mine = arena();
   mine.current_ = chunk_;
   mine.offset_ = offset_;
+  mine.live_ = live_;
   if (--mine.depth_ == 0) mine.merge();
 }
 

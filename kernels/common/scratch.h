@@ -31,6 +31,7 @@ class ScratchFrame {
  private:
   size_t chunk_;
   size_t offset_;
+  size_t live_;
 };
 
 }  // namespace pocketlora

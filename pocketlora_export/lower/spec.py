@@ -12,7 +12,7 @@ Kind = Literal["train", "infer"]
 
 @dataclass(frozen=True)
 class PortSpec:
-    """An input or output of a method. Dynamic dimensions are "N", "S1", "C", "K", "R". `source` is None for an output."""
+    """An input or output of a method. Dynamic dimensions: "N", "S1", "C", "K", "R". `source` is None for an output."""
 
     name: str
     dtype: str

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pocketlora_export.graphs.trace import Extents, KernelCall
 
-_ALIGNMENT, _SMALLEST_CHUNK = 64, 64 << 10
+_ALIGNMENT, _PAGE, _SMALLEST_CHUNK = 64, 4096, 64 << 10
 _FLOAT, _DOUBLE, _LONG, _ROW_STATE = 4, 8, 8, 16
 # kernels/q4: tiles of 16 rows x 128 columns, 16-wide panels, 256 rows of x at once, up to 16 rows without packing.
 _TILE_ROWS, _TILE_COLUMNS, _PANEL, _ROW_BLOCK, _GEMV_ROWS = 16, 128, 16, 256, 16
@@ -55,6 +55,8 @@ class _Stack:
     chunks: list[int] = field(default_factory=list)
     current: int = 0
     offset: int = 0
+    live: int = 0
+    most: int = 0
     depth: int = 0
 
     @property
@@ -72,20 +74,23 @@ class _Stack:
                 self._grow(size)
             self.current, self.offset = self.current + 1, 0
         self.offset += size
+        self.live += size
+        self.most = max(self.most, self.live)
 
     def _grow(self, size: int) -> None:
-        self.chunks.append(max(size, _SMALLEST_CHUNK))
+        self.chunks.append(_up(max(size, _SMALLEST_CHUNK), _PAGE))
 
     @contextlib.contextmanager
     def frame(self) -> Iterator[None]:
-        """A ScratchFrame; the outermost one leaves a single chunk."""
-        start = self.current, self.offset
+        """A ScratchFrame; the outermost one leaves a single chunk of as much as was handed out at once."""
+        start = self.current, self.offset, self.live
         self.depth += 1
         yield
-        self.current, self.offset = start
+        self.current, self.offset, self.live = start
         self.depth -= 1
         if self.depth == 0 and len(self.chunks) > 1:
-            self.chunks, self.current, self.offset = [self.held], 0, 0
+            self.chunks, self.current, self.offset, self.live = [], 0, 0, 0
+            self._grow(self.most)
 
 
 @dataclass

@@ -188,10 +188,10 @@ PL_API pl_status pl_session_reset(pl_session* session);
 typedef struct pl_session_info {
   size_t struct_size;
   int64_t context_length, length; /**< tokens that it can hold, and that it holds */
-  pl_cache_dtype cache_dtype; /**< never PL_CACHE_AUTO */
-  int64_t bytes_per_token; /**< of the KV cache, all layers */
-  int64_t cache_resident;  /**< bytes of the KV cache's pages in memory: rows become resident as they are written; those
-                              that no later token sees (sliding windows), and those of a reset, are given back */
+  pl_cache_dtype cache_dtype;     /**< never PL_CACHE_AUTO */
+  int64_t bytes_per_token;        /**< of the KV cache, all layers */
+  int64_t cache_resident; /**< bytes of the KV cache's pages in memory: rows become resident as they are written; those
+                             that no later token sees (sliding windows), and those of a reset, are given back */
 } pl_session_info;
 PL_API pl_status pl_session_get_info(const pl_session* session, pl_session_info* info);
 /** @return the number of tokens in the session. */
