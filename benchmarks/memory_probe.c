@@ -93,7 +93,7 @@ static void generate(pl_engine* engine, int64_t vocabulary, char** argv) {
   uint64_t state = 1;
   for (long i = 0; i < context; ++i) tokens[i] = next_token(&state, vocabulary);
   check(pl_session_prefill(session, tokens, (size_t)(context - 8), NULL));
-  for (long i = context - 8; i < context; ++i) check(pl_session_decode(session, tokens[i], NULL));
+  for (long i = context - 8; i < context; ++i) check(pl_session_decode(session, tokens[i], logits));
   free(logits);
 }
 
