@@ -93,7 +93,7 @@ def _table(plan: Plan, title: str, keys: Sequence[str], parts: Sequence[str]) ->
     for key in keys:
         table.add_column(key, justify="right", no_wrap=True)
     for name in (*parts, "other", "RssAnon", "RssFile"):
-        table.add_column(name.replace("_", " "), justify="right", overflow="fold", min_width=7)
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True, min_width=7)
     if plan.device is not None:
         table.add_column("fits", no_wrap=True)
     rows: Sequence[Row[Training] | Row[Inference]] = plan.training if title.startswith("train") else plan.inference

@@ -95,7 +95,7 @@ def _extents(rows: int, segments: int, context: int, cache_row: int, rank: int) 
 
 def _scratch(program: PlannedProgram, extents: dict[str, int], setting: Setting, trained: int, threads: int) -> int:
     kernels = memory.kernel_scratch(program.traces, extents, trained, setting)
-    return kernels.shared + threads * kernels.per_thread
+    return kernels.held(threads)
 
 
 def training(model: PlannedModel, setting: Training, machine: Machine) -> Estimate:

@@ -57,6 +57,7 @@ class _Stack:
     offset: int = 0
     live: int = 0
     most: int = 0
+    peak: int = 0
     depth: int = 0
 
     @property
@@ -79,6 +80,7 @@ class _Stack:
 
     def _grow(self, size: int) -> None:
         self.chunks.append(_up(max(size, _SMALLEST_CHUNK), _PAGE))
+        self.peak = max(self.peak, self.held)
 
     @contextlib.contextmanager
     def frame(self) -> Iterator[None]:
@@ -101,15 +103,19 @@ class Scratch:
     caller: _Stack = field(default_factory=_Stack)
     worker: _Stack = field(default_factory=_Stack)
 
-    @property
-    def shared(self) -> int:
-        """Bytes that the calling thread holds beyond what every thread holds."""
-        return self.caller.held - self.worker.held
+    def held(self, threads: int) -> int:
+        """Bytes that stay between calls."""
+        return self.caller.held + (threads - 1) * self.worker.held
 
     @property
-    def per_thread(self) -> int:
-        """Bytes that every further thread adds."""
-        return self.worker.held
+    def shared_peak(self) -> int:
+        """Bytes that the calling thread holds beyond what every thread holds, at the most: while a stack grows."""
+        return self.caller.peak - self.worker.peak
+
+    @property
+    def per_thread_peak(self) -> int:
+        """Bytes that every thread holds at the most."""
+        return self.worker.peak
 
     def frame(self) -> contextlib.AbstractContextManager[None]:
         """A frame of the calling thread."""
@@ -322,17 +328,22 @@ def _head_loss(s: Scratch, call: KernelCall, extents: Extents) -> None:
         with t.frame():
             t.take(columns * _FLOAT)
 
-    for count in _blocks(call.shapes["h"][0].at(extents)):
+    rows = call.shapes["h"][0].at(extents)
+    sequences = -(-rows // (s.setting.segment or rows))
+    blocks = _blocks(rows)
+    for count in blocks:
+        # The last row of a sequence predicts nothing; a block between others may hold no such row.
+        active = count - sequences if len(blocks) == 1 else count
         with s.frame():
             for width in (_LONG, _LONG, _ROW_STATE):
                 s.caller.take(count * width)
             with s.frame():
-                _pack_rows(s, count, columns)
+                _pack_rows(s, active, columns)
                 with s.frame():
-                    s.floats(count * _VOCABULARY_CHUNK)
-                    _forward_product(s, count, min(vocabulary, _VOCABULARY_CHUNK))
-                    _backward_product(s, count, columns)
-            s.parallel(count, 8, finish_row)
+                    s.floats(active * _VOCABULARY_CHUNK)
+                    _forward_product(s, active, min(vocabulary, _VOCABULARY_CHUNK))
+                    _backward_product(s, active, columns)
+            s.parallel(active, 8, finish_row)
 
 
 _KERNELS: dict[str, Callable[[Scratch, KernelCall, Extents], None]] = {

@@ -194,8 +194,8 @@ def _row(shape: Shape, bounds: Bounds, kind: str, methods: Sequence[MethodSpec],
         "rows": rows,
         "arena": touched(methods, rows, largest),
         # The calling thread may hold less than another one, whose chunks were cut at other times.
-        "scratch": max(values + kernels.shared, 0),
-        "scratch_per_thread": kernels.per_thread,
+        "scratch": max(values + kernels.shared_peak, 0),
+        "scratch_per_thread": kernels.per_thread_peak,
     }
 
 

@@ -57,9 +57,11 @@ def test_json(call: Cli, config: Path, phone: Path) -> None:
         assert row["fits"] == (anonymous <= 8_000_000)
         assert not row["base_stays_in_memory"]
     assert [row["fits"] for row in plan["training"]] == [True, True, False, False]
+    # The longest sequence for each optimizer, then the most sequences of each length.
     largest = plan["largest"]["training"]
-    assert [row["optimizer"] for row in largest] == ["adamw", "sgd"]
-    assert all(64 <= row["sequence"] < 512 and row["memory"]["rss_anon"] <= 8_000_000 for row in largest)
+    assert [row["optimizer"] for row in largest] == ["adamw", "sgd"] * 3
+    assert all(64 <= row["sequence"] < 512 and row["memory"]["rss_anon"] <= 8_000_000 for row in largest[:4])
+    assert [row["micro_batch"] for row in largest[4:]] == [None, None]
     assert [row["cache"] for row in plan["largest"]["inference"]] == ["fp32", "int8"]
 
 

@@ -29,8 +29,8 @@ def test_ctrl_c_saves_nothing_and_says_so(
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    first = json.loads(process.stdout.readline())
-    assert first["event"] == "progress"
+    events = [json.loads(process.stdout.readline())["event"] for _ in range(2)]
+    assert events == ["plan", "progress"]
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr

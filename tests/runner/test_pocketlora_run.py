@@ -115,7 +115,10 @@ def test_goes_on_from_an_adapter(
     run: Run, tiny_bundle: Bundled, data: Path, adapters: list[Path], tmp_path: Path
 ) -> None:
     arguments = ("train", tiny_bundle.bundle, "--data", data, "-o", tmp_path / "c", "--iters", 1, "--batch-size", 5)
-    (fresh, _), (resumed, _) = lines(run(*arguments)), lines(run(*arguments, "--force", "--init-adapter", adapters[0]))
+    (_, fresh, _), (_, resumed, _) = (
+        lines(run(*arguments)),
+        lines(run(*arguments, "--force", "--init-adapter", adapters[0])),
+    )
     assert resumed["loss"] < fresh["loss"]
     assert (tmp_path / "c" / "adapter_config.json").read_text() == (adapters[0] / "adapter_config.json").read_text()
 
@@ -136,7 +139,8 @@ def test_interrupt_leaves_nothing(program: Path, tiny_bundle: Bundled, data: Pat
     command = [str(program), *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["step"] == 1
+        plan, progress = (json.loads(process.stdout.readline()) for _ in range(2))
+        assert (plan["event"], progress["step"]) == ("plan", 1)
         process.send_signal(signal.SIGINT)
         last = process.stdout.read().splitlines()[-1]
     assert process.returncode == 130
