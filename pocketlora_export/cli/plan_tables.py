@@ -12,7 +12,7 @@ from pocketlora_export.plan.estimate import Estimate, Inference, Training
 from pocketlora_export.plan.report import Largest, Plan, Row
 from pocketlora_export.report.memory_chart import Bar, Budget, memory_chart
 
-_WIDTH = 160
+_WIDTH = 200
 # Parts that are columns of their own; `other` takes the rest.
 _TRAINING = ("arena", "block_inputs", "adapter", "gradients", "optimizer", "scratch")
 _INFERENCE = ("arena", "adapter", "kv_cache", "scratch")

@@ -109,13 +109,17 @@ class Scratch:
 
     @property
     def shared_peak(self) -> int:
-        """Bytes that the calling thread holds beyond what every thread holds, at the most: while a stack grows."""
-        return self.caller.peak - self.worker.peak
+        """Bytes that the calling thread holds beyond what every thread holds, at the most."""
+        return max(self.caller.peak - self.worker.peak, 0)
 
     @property
     def per_thread_peak(self) -> int:
-        """Bytes that every thread holds at the most."""
-        return self.worker.peak
+        """Bytes that every thread holds at the most: while its stack grows, it holds the old chunk beside the new one.
+
+        Which thread takes which part of the work is not known, so a thread may grow in one step what it grew in two
+        here: another smallest chunk is allowed for.
+        """
+        return max(self.worker.peak, _SMALLEST_CHUNK) + _SMALLEST_CHUNK
 
     def frame(self) -> contextlib.AbstractContextManager[None]:
         """A frame of the calling thread."""

@@ -63,7 +63,7 @@ def test_parts_add_up(model: PlannedModel) -> None:
 
 def _block_scratch(model: PlannedModel, dropout: bool) -> int:
     scratch = Scratch(Setting(dropout=dropout))
-    (block,) = (trace for trace in model.train.traces if trace.name == "block_forward")
+    (block,) = (trace for trace in model.train.traces if trace.name == "block_backward")
     run(scratch, block.calls, {"N": 256, "S1": 2, "R": 8})
     return scratch.held(1)
 

@@ -57,8 +57,8 @@ def test_by_hand() -> None:
     # 50 rows of the head are one tile more than three, so threads share the forward product: 3 x 2 tiles and 48 x 16
     # sums. The backward product has one tile of columns and stays on one thread: 16 x 2 tiles and 10 x 256 of dy. That
     # thread also holds 10 labels, places and states, 16 x 16 of h, 10 x 768 logits and a row of the head.
-    per_thread = 64 << 10  # what a thread takes at least
-    assert last["scratch_per_thread"] == per_thread
+    per_thread = 64 << 10  # what a thread takes at least, and as much again while it grows
+    assert last["scratch_per_thread"] == 2 * per_thread
     shared = 2 * 128 + 192 + 4 * 16 * 16 + 4 * 10 * 768 + 4 * (16 * 16 * 2 * 128 + 10 * 256)
     # Chunks are never smaller than 64 kB, and what did not fit into the rest of one begins another.
     assert 0 <= last["scratch"] + per_thread - 2 * 4096 - shared < 3 * per_thread
