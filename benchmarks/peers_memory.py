@@ -57,11 +57,11 @@ def _train(work: Path, rows: int, threads: int) -> Found:
     return _last_line(run_child("benchmarks.train_probe", _bundle(work), *options))
 
 
-def _peft(work: Path, rows: int, threads: int, base: str) -> Found:
+def _peft(work: Path, rows: int, threads: int, base: str, timeout: float) -> Found:
     options = ("--base", base, "--rows", rows, "--rank", RANK, "--steps", 1, "--threads", threads)
     if base == "bnb-nf4":
         install("bitsandbytes", "accelerate")
-    return _last_line(run_child("benchmarks.peft_probe", work / "model", *options, extra_path=PEERS))
+    return _last_line(run_child("benchmarks.peft_probe", work / "model", *options, extra_path=PEERS, timeout=timeout))
 
 
 def _generate(work: Path, threads: int) -> Found:
@@ -94,21 +94,24 @@ def row_of(work: str, name: str, measure: Callable[[], Found]) -> dict[str, str]
 @click.option("--shape", type=click.Choice(SHAPES), default="1b", show_default=True)
 @click.option("--rows", default=256, show_default=True, help="Tokens of the training step.")
 @click.option("--threads", default=2, show_default=True)
+@click.option(
+    "--timeout", default=900.0, show_default=True, help="Seconds for a peer's training step, loading included."
+)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/peers-work"), show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/bench-results"), show_default=True)
-def main(shape: str, rows: int, threads: int, work: Path, output: Path) -> None:
+def main(shape: str, rows: int, threads: int, timeout: float, work: Path, output: Path) -> None:
     """Command line of this file."""
     place = work / shape
     if not (place / "model").exists():
         write_random_model(place / "model", shape)
     step, decode = f"training step, {rows} rows", "128 tokens read, 16 written"
     table = [
-        row_of(step, "PocketLoRA, NF4", lambda: _train(place, rows, threads)),
-        row_of(step, "PEFT + bitsandbytes NF4", lambda: _peft(place, rows, threads, "bnb-nf4")),
-        row_of(step, "PEFT, bfloat16 base", lambda: _peft(place, rows, threads, "bfloat16")),
-        row_of(step, "PEFT, float32 base", lambda: _peft(place, rows, threads, "float32")),
         row_of(decode, "PocketLoRA, NF4", lambda: _generate(place, threads)),
         row_of(decode, "llama.cpp, Q4_0", lambda: _llama_cpp(place, threads)),
+        row_of(step, "PocketLoRA, NF4", lambda: _train(place, rows, threads)),
+        row_of(step, "PEFT, float32 base", lambda: _peft(place, rows, threads, "float32", timeout)),
+        row_of(step, "PEFT, bfloat16 base", lambda: _peft(place, rows, threads, "bfloat16", timeout)),
+        row_of(step, "PEFT + bitsandbytes NF4", lambda: _peft(place, rows, threads, "bnb-nf4", timeout)),
     ]
     title = f"Resident memory, {shape}, LoRA rank {RANK} on all linear layers, {threads} threads"
     write(output, "peers_memory", title, table)

@@ -51,10 +51,10 @@ class Child:
     peak_rss: int
 
 
-def run_child(module: str, *arguments: object, extra_path: Path | None = None) -> Child:
+def run_child(module: str, *arguments: object, extra_path: Path | None = None, timeout: float | None = None) -> Child:
     """Run a Python module in a process of its own; its failure is this process's failure.
 
-    `extra_path`: a folder of further packages.
+    `extra_path`: a folder of further packages. `timeout`: seconds after which it is given up.
     """
     later = {} if extra_path is None else {"PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(extra_path)))}
     with tempfile.NamedTemporaryFile(prefix="pocketlora-peak-") as peak:

@@ -7,6 +7,7 @@
 
 #include "engine/executorch_log.h"
 #include "engine/system_memory.h"
+#include "kernels/common/scratch.h"
 #include "kernels/executorch/parallel_backend.h"
 #include "kernels/executorch/register.h"
 
@@ -74,6 +75,7 @@ Result<std::shared_ptr<Engine>> Engine::open(const std::string& dir, const Engin
   engine->layout_ = std::make_shared<const AdapterLayout>(engine->manifest().adapter);
   PL_RETURN_IF_ERROR(engine->open_programs());
   engine->choose_streaming();
+  scratch_reset_peak();  // what earlier engines needed is not this one's
   release_free_heap();
   return engine;
 }
