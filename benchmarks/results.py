@@ -60,9 +60,18 @@ def run_child(module: str, *arguments: object, extra_path: Path | None = None, t
     with tempfile.NamedTemporaryFile(prefix="pocketlora-peak-") as peak:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.peak", peak.name, module, *map(str, arguments)]
         start, before = time.perf_counter(), os.times()
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, check=False, env=os.environ | later
-        )
+        try:
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=REPOSITORY,
+                check=False,
+                env=os.environ | later,
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired:
+            raise SystemExit(f"{module}: not finished in {timeout:.0f} s") from None
         seconds, after = time.perf_counter() - start, os.times()
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}")

@@ -129,8 +129,8 @@ typedef struct pl_memory {
   int64_t unexplained;        /**< rss_anon − the sum of the parts */
   int64_t base_private_dirty; /**< /proc/self/smaps of the mapping of base.ptd; 0 by design */
   int64_t base_resident;      /**< resident bytes of that mapping */
-  int64_t peak;               /**< the largest sum of the parts so far; of the kernels' scratch, which is the process', the
-                              most since an engine was opened last */
+  int64_t peak; /**< the largest sum of the parts so far; of the kernels' scratch, which is the process', the
+                most since an engine was opened last */
 } pl_memory;
 PL_API pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory);
 
