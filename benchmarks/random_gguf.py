@@ -61,7 +61,9 @@ def write_gguf(model: Path, path: Path) -> None:
     entries, problems = read_checkpoint(model)
     if problems:
         raise SystemExit("\n".join(problems))
-    writer = GGUFWriter(path, "llama", use_temp_file=False)
+    # Under its own name only when complete: an interrupted run must not leave a file that looks like a model.
+    partial = path.with_name(f"{path.name}.partial")
+    writer = GGUFWriter(partial, "llama", use_temp_file=False)
     _write_facts(writer, json.loads((model / "config.json").read_text()))
     matrix = GGMLQuantizationType.Q4_0
     for entry in entries.values():
@@ -78,3 +80,4 @@ def write_gguf(model: Path, path: Path) -> None:
         values = _values(entry)
         writer.write_tensor_data(values if values.ndim == 1 else quants.quantize(values, matrix))
     writer.close()
+    partial.replace(path)
