@@ -28,6 +28,7 @@ struct Avx2 {
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm256_div_ps(a, b); }
   /// a * b + c
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   /// c - a * b

@@ -28,7 +28,6 @@ struct Avx2 : pocketlora::Avx2 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
 
-  static F div(F a, F b) { return _mm256_div_ps(a, b); }
   static F sqrt(F a) { return _mm256_sqrt_ps(a); }
 
   /** Sums of four vectors, each by the tree ((0+1)+(2+3)) + ((4+5)+(6+7)): one vector's sum does not depend on the

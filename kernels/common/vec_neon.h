@@ -33,7 +33,6 @@ struct Neon : pocketlora::Neon {
   }
   static void store_half(uint8_t* p, F v) { vst1_u8(p, vreinterpret_u8_f16(vcvt_f16_f32(v))); }
 
-  static F div(F a, F b) { return vdivq_f32(a, b); }
   static F sqrt(F a) { return vsqrtq_f32(a); }
 
   /** Each by the tree (0+1)+(2+3). */

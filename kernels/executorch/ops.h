@@ -22,6 +22,11 @@ Error rms_norm_backward_out(const Tensor& dy, const Tensor& x, const Tensor& wei
 Error rope_out(const Tensor& x, const Tensor& table, int64_t head_dim, bool inverse, Tensor& out);
 Error swiglu_out(const Tensor& gate, const Tensor& up, Tensor& out);
 Error swiglu_backward_out(const Tensor& dy, const Tensor& gate, const Tensor& up, Tensor& dgate, Tensor& dup);
+Error geglu_tanh_out(const Tensor& gate, const Tensor& up, Tensor& out);
+Error geglu_tanh_backward_out(const Tensor& dy, const Tensor& gate, const Tensor& up, Tensor& dgate, Tensor& dup);
+Error gelu_tanh_out(const Tensor& x, Tensor& out);
+Error gelu_tanh_backward_out(const Tensor& dy, const Tensor& x, Tensor& out);
+Error soft_cap_out(const Tensor& x, double cap, Tensor& out);
 
 Error attention_out(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& segments, int64_t head_dim,
                     double scale, int64_t window, Tensor& out, Tensor& lse);

@@ -2,7 +2,6 @@
 #include "kernels/executorch/ops.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
-#include "kernels/swiglu/swiglu.h"
 
 namespace pocketlora::boxed {
 
@@ -49,30 +48,6 @@ Error rope_out(const Tensor& x, const Tensor& table, int64_t head_dim, bool inve
   check.output("out", out, {rows, width});
   if (check.ok()) {
     rope(floats(x), floats(table), RopeShape{rows, width / head_dim, head_dim, rotary}, inverse, floats(out));
-  }
-  return check.error();
-}
-
-Error swiglu_out(const Tensor& gate, const Tensor& up, Tensor& out) {
-  Checker check("swiglu");
-  const int64_t rows = size_at(gate, 0), width = size_at(gate, 1);
-  check.f32("gate", gate, {kAny, kAny});
-  check.f32("up", up, {rows, width});
-  check.output("out", out, {rows, width});
-  if (check.ok()) swiglu(floats(gate), floats(up), rows * width, floats(out));
-  return check.error();
-}
-
-Error swiglu_backward_out(const Tensor& dy, const Tensor& gate, const Tensor& up, Tensor& dgate, Tensor& dup) {
-  Checker check("swiglu_backward");
-  const int64_t rows = size_at(gate, 0), width = size_at(gate, 1);
-  check.f32("dy", dy, {rows, width});
-  check.f32("gate", gate, {kAny, kAny});
-  check.f32("up", up, {rows, width});
-  check.output("out0", dgate, {rows, width});
-  check.output("out1", dup, {rows, width});
-  if (check.ok()) {
-    swiglu_backward(floats(dy), floats(gate), floats(up), rows * width, floats(dgate), floats(dup));
   }
   return check.error();
 }

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from pocketlora_export.ops.activation import (
+    geglu_tanh,
+    geglu_tanh_backward,
+    gelu_tanh,
+    gelu_tanh_backward,
+    soft_cap,
+    swiglu,
+    swiglu_backward,
+)
 from pocketlora_export.ops.attention import attention, attention_backward, attention_cached
 from pocketlora_export.ops.head_loss import head_loss
 from pocketlora_export.ops.linear import embedding, linear4, linear4_backward, lora_linear, lora_linear_backward
 from pocketlora_export.ops.norm import rms_norm, rms_norm_backward
 from pocketlora_export.ops.rope import rope, rope_table
-from pocketlora_export.ops.swiglu import swiglu, swiglu_backward
 
 __all__ = [
     "attention",
     "attention_backward",
     "attention_cached",
     "embedding",
+    "geglu_tanh",
+    "geglu_tanh_backward",
+    "gelu_tanh",
+    "gelu_tanh_backward",
     "head_loss",
     "linear4",
     "linear4_backward",
@@ -23,6 +35,7 @@ __all__ = [
     "rms_norm_backward",
     "rope",
     "rope_table",
+    "soft_cap",
     "swiglu",
     "swiglu_backward",
 ]

@@ -361,7 +361,10 @@ _KERNELS: dict[str, Callable[[Scratch, KernelCall, Extents], None]] = {
     "head_loss": _head_loss,
 }
 # These work in their outputs alone.
-WITHOUT_SCRATCH = ("embedding", "rope_table", "rope", "rms_norm", "rms_norm_backward", "swiglu", "swiglu_backward")
+WITHOUT_SCRATCH = (
+    *("embedding", "rope_table", "rope", "rms_norm", "rms_norm_backward", "swiglu", "swiglu_backward"),
+    *("geglu_tanh", "geglu_tanh_backward", "gelu_tanh", "gelu_tanh_backward", "soft_cap"),
+)
 
 
 def run(scratch: Scratch, calls: Sequence[KernelCall], extents: Extents) -> None:

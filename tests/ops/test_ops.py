@@ -44,6 +44,8 @@ DIFFERENTIABLE: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]
     "rope": (ops.rope, lambda: (rand(ROWS, 16), rand(ROWS, 8, grad=False), 8, False)),
     "rope_partial": (ops.rope, lambda: (rand(ROWS, 16), rand(ROWS, 4, grad=False), 8, True)),
     "swiglu": (ops.swiglu, lambda: (rand(ROWS, 6), rand(ROWS, 6))),
+    "geglu_tanh": (ops.geglu_tanh, lambda: (rand(ROWS, 6), rand(ROWS, 6))),
+    "gelu_tanh": (ops.gelu_tanh, lambda: (rand(ROWS, 6),)),
     "attention": (lambda *args: ops.attention(*args)[0], lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 0)),
     "attention_window": (lambda *args: ops.attention(*args)[0], lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 2)),
     "linear4": (ops.linear4, lambda: (rand(ROWS, SPEC.cols), matrix(), None, *Q4)),
@@ -76,6 +78,9 @@ OPCHECK: dict[str, Callable[[], tuple[Any, ...]]] = {
     "rope_table": lambda: (torch.arange(ROWS), torch.rand(4), 1.0),
     "rms_norm_backward": lambda: (rand(ROWS, 12), rand(ROWS, 12), rand(12), 1e-5),
     "swiglu_backward": lambda: (rand(ROWS, 6), rand(ROWS, 6), rand(ROWS, 6)),
+    "geglu_tanh_backward": lambda: (rand(ROWS, 6), rand(ROWS, 6), rand(ROWS, 6)),
+    "gelu_tanh_backward": lambda: (rand(ROWS, 6), rand(ROWS, 6)),
+    "soft_cap": lambda: (rand(ROWS, 6), 30.0),
     "attention": lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 2),
     "attention_backward": lambda: (
         *(rand(ROWS, 16), *attention_inputs(), rand(ROWS, 16), rand(ROWS, 4)),
