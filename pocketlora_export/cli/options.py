@@ -69,7 +69,9 @@ def load_rows(engine: Engine, bundle: Path, path: Path, *, truncate: bool, train
     """The rows of a file, encoded for this bundle."""
     facts = engine.facts
     coder = TextCoder.from_bundle(bundle, facts.manifest)
-    return load_dataset(path, coder, RowOptions(facts.train_t_max, truncate, train_on_prompt))
+    vocab_size = facts.manifest["model"]["vocab_size"]
+    options = RowOptions(facts.train_t_max, truncate, train_on_prompt, facts.max_segments, vocab_size)
+    return load_dataset(path, coder, options)
 
 
 def pack_limits(engine: Engine) -> PackLimits:

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from pocketlora_export.data.chat import ChatTemplate, Message
 from pocketlora_export.data.detokenizer import Detokenizer
+from pocketlora_export.data.encoded import IGNORED, Encoded
+from pocketlora_export.data.jsonl import Segment
 from pocketlora_export.errors import PocketLoraError, Status
-
-IGNORED = -100
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Tokens and labels of one row: int64 [n] each; a label is the token itself or -100."""
-
-    tokens: NDArray[np.int64]
-    labels: NDArray[np.int64]
-
-    def truncated(self, length: int) -> Encoded:
-        """The first `length` tokens."""
-        return Encoded(self.tokens[:length], self.labels[:length])
 
 
 class TextCoder:
@@ -59,11 +46,22 @@ class TextCoder:
 
     def encode_text(self, text: str) -> Encoded:
         """A `text` row: the tokenizer's own special tokens, then EOS unless it is there already; all labels."""
-        ids = self.tokenizer.encode(text).ids
-        if self.eos_token_ids and (not ids or ids[-1] not in self.eos_token_ids):
-            ids = [*ids, self.eos_token_ids[0]]
-        tokens = np.array(ids, dtype=np.int64)
+        tokens = np.array(self._with_eos(self.tokenizer.encode(text).ids), dtype=np.int64)
         return Encoded(tokens, tokens.copy())
+
+    def encode_pair(self, prompt: str, completion: str, *, train_on_prompt: bool = False) -> Encoded:
+        """A `prompt` row: the tokens of the `text` row of both; labels are the completion and EOS."""
+        encoding = self.tokenizer.encode(prompt + completion)
+        ids = self._with_eos(encoding.ids)
+        wanted = _labelled(encoding, [Segment(prompt, train_on_prompt), Segment(completion, True)])
+        return _encoded(ids, [*wanted, *[True] * (len(ids) - len(wanted))])
+
+    def encode_segments(self, segments: Sequence[Segment], *, train_on_prompt: bool = False) -> Encoded:
+        """A `segments` row: the text spells its special tokens; labels are the segments that say so."""
+        text = "".join(segment.text for segment in segments)
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        wanted = [True] * len(encoding.ids) if train_on_prompt else _labelled(encoding, segments)
+        return _encoded(encoding.ids, wanted)
 
     def encode_messages(self, messages: Sequence[Message], *, train_on_prompt: bool = False) -> Encoded:
         """A `messages` row; labels are the assistant turns, or everything with `train_on_prompt`."""
@@ -106,6 +104,10 @@ class TextCoder:
             )
         return self._template
 
+    def _with_eos(self, ids: list[int]) -> list[int]:
+        ends = not self.eos_token_ids or (bool(ids) and ids[-1] in self.eos_token_ids)
+        return ids if ends else [*ids, self.eos_token_ids[0]]
+
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
@@ -122,6 +124,25 @@ class TextCoder:
                 "tokens cannot be told apart; --train-on-prompt labels everything"
             )
         return slice(_agreement(self._ids(before), tokens), _agreement(self._ids(after), tokens))
+
+
+def _labelled(encoding: Encoding, segments: Sequence[Segment]) -> list[bool]:
+    """For each token, whether the segment that holds its last character is to be learned."""
+    labels = [segment.label for segment in segments]
+    ends = np.cumsum([len(segment.text) for segment in segments])
+    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    last = np.maximum(offsets[:, 0], offsets[:, 1] - 1)
+    # The tokenizer's own special tokens have no place in the text: those at its end come after the last segment.
+    added = np.array(encoding.special_tokens_mask, dtype=bool) & (offsets[:, 1] == 0)
+    text = np.flatnonzero(~added)
+    last[(text[-1] if len(text) else -1) + 1 :] = ends[-1]
+    where = np.minimum(np.searchsorted(ends, last, side="right"), len(segments) - 1)
+    return [labels[index] for index in where]
+
+
+def _encoded(ids: Sequence[int], wanted: Sequence[bool]) -> Encoded:
+    tokens = np.array(ids, dtype=np.int64)
+    return Encoded(tokens, np.where(np.array(wanted, dtype=bool), tokens, IGNORED))
 
 
 def _agreement(ids: Sequence[int], tokens: NDArray[np.int64]) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pocketlora_export.data.coder import IGNORED, Encoded, TextCoder
+from pocketlora_export.data.coder import TextCoder
+from pocketlora_export.data.encoded import Encoded
 from pocketlora_export.data.jsonl import SourceRow, read_rows
 from pocketlora_export.data.problems import Problems
 from pocketlora_export.errors import Status
@@ -13,11 +14,16 @@ from pocketlora_export.errors import Status
 
 @dataclass(frozen=True)
 class RowOptions:
-    """How rows become tokens: the longest row allowed, and the two switches of the command line."""
+    """How rows become tokens: what the bundle allows, and the two switches of the command line.
+
+    `max_segments` is of a packed row, `vocab_size` of a row of tokens.
+    """
 
     max_tokens: int
     truncate: bool = False
     train_on_prompt: bool = False
+    max_segments: int | None = None
+    vocab_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,14 @@ def load_dataset(path: Path, coder: TextCoder, options: RowOptions) -> Dataset:
 
 
 def _encode(source: SourceRow, coder: TextCoder, options: RowOptions) -> Encoded:
+    if source.encoded is not None:
+        return source.encoded
     if source.text is not None:
         return coder.encode_text(source.text)
+    if source.pair is not None:
+        return coder.encode_pair(*source.pair, train_on_prompt=options.train_on_prompt)
+    if source.segments is not None:
+        return coder.encode_segments(source.segments, train_on_prompt=options.train_on_prompt)
     return coder.encode_messages(source.messages or (), train_on_prompt=options.train_on_prompt)
 
 
@@ -70,5 +82,11 @@ def _check(line: int, row: Encoded, options: RowOptions, problems: Problems) -> 
         problems.add(line, message, Status.SEQUENCE_TOO_LONG)
     elif length < 2:
         problems.add(line, f"expected at least 2 tokens, found {length}")
-    elif (row.labels[1:] == IGNORED).all():
+    elif not row.has_target():
         problems.add(line, "no token to learn from: expected an assistant turn (or --train-on-prompt)")
+    elif options.max_segments is not None and len(row.segments) > options.max_segments:
+        message = f"{len(row.segments)} rows are packed into one, the bundle was exported for at most "
+        problems.add(line, f"{message}{options.max_segments}")
+    elif options.vocab_size is not None and row.tokens.max() >= options.vocab_size:
+        message = f"expected tokens from 0 to {options.vocab_size - 1}, found {row.tokens.max()}"
+        problems.add(line, message)

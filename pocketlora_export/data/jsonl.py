@@ -8,20 +8,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pocketlora_export.data.encoded import Encoded
 from pocketlora_export.data.problems import Problems
+from pocketlora_export.data.token_rows import parse_token_row
 from pocketlora_export.errors import PocketLoraError, Status
 
 ROLES = ("system", "user", "assistant")
-KINDS = ("text", "messages")
+# The key that tells the kind of a row.
+KINDS = ("text", "messages", "prompt", "segments", "token_ids")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a row's text, and whether its tokens are labels."""
+
+    text: str
+    label: bool
 
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row as written in the file: either `text` or `messages` is set."""
+    """One row as written in the file: one of the kinds is set."""
 
     line: int
     text: str | None = None
     messages: tuple[dict[str, str], ...] | None = None
+    pair: tuple[str, str] | None = None
+    segments: tuple[Segment, ...] | None = None
+    encoded: Encoded | None = None
 
 
 def read_rows(path: Path, problems: Problems) -> list[SourceRow]:
@@ -54,19 +68,33 @@ def _rows(path: Path, problems: Problems) -> Iterator[SourceRow]:
 
 
 def _parse(line: int, raw: bytes) -> SourceRow:
-    value = _json(raw)
+    value = parse_json(raw)
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {_kind(value)}")
+        raise ValueError(f"expected a JSON object, found {kind_of(value)}")
     kinds = [key for key in KINDS if key in value]
     if len(kinds) != 1:
-        found = "both" if kinds else (", ".join(map(repr, value)) or "an empty object")
-        raise ValueError(f"expected exactly one of 'text' and 'messages', found {found}")
-    if kinds == ["text"]:
-        return SourceRow(line, text=_string(value["text"], "'text'"))
-    return SourceRow(line, messages=_messages(value["messages"]))
+        found = ", ".join(map(repr, kinds or value)) or "an empty object"
+        raise ValueError(f"expected exactly one of {', '.join(map(repr, KINDS))}, found {found}")
+    return _row(line, kinds[0], value)
 
 
-def _json(raw: bytes) -> Any:
+def _row(line: int, kind: str, value: dict[str, Any]) -> SourceRow:
+    if kind == "text":
+        return SourceRow(line, text=parse_string(value["text"], "'text'"))
+    if kind == "messages":
+        return SourceRow(line, messages=parse_messages(value["messages"]))
+    if kind == "segments":
+        return SourceRow(line, segments=_segments(value["segments"]))
+    if kind == "token_ids":
+        return SourceRow(line, encoded=parse_token_row(value))
+    if "completion" not in value:
+        raise ValueError("expected 'completion' beside 'prompt', found none")
+    prompt, completion = (parse_string(value[key], f"'{key}'") for key in ("prompt", "completion"))
+    return SourceRow(line, pair=(prompt, completion))
+
+
+def parse_json(raw: bytes) -> Any:
+    """A line of JSON. Raises ValueError that says where it is not."""
     try:
         return json.loads(raw.decode("utf-8-sig").rstrip("\r\n"))
     except UnicodeDecodeError as error:
@@ -79,23 +107,39 @@ def _json(raw: bytes) -> Any:
         raise ValueError("not a row: JSON nested too deeply") from None
 
 
-def _messages(value: Any) -> tuple[dict[str, str], ...]:
+def _segments(value: Any) -> tuple[Segment, ...]:
     if not isinstance(value, list) or not value:
-        raise ValueError(f"expected 'messages' to be a list that is not empty, found {_kind(value)}")
+        raise ValueError(f"expected 'segments' to be a list that is not empty, found {kind_of(value)}")
+    return tuple(_segment(item, f"segments[{index}]") for index, item in enumerate(value))
+
+
+def _segment(value: Any, where: str) -> Segment:
+    if not isinstance(value, dict) or not {"text", "label"} <= value.keys():
+        raise ValueError(f"expected {where} to be an object with 'text' and 'label', found {kind_of(value)}")
+    if not isinstance(value["label"], bool):
+        raise ValueError(f"expected {where}.label to be true or false, found {kind_of(value['label'])}")
+    return Segment(parse_string(value["text"], f"{where}.text"), value["label"])
+
+
+def parse_messages(value: Any) -> tuple[dict[str, str], ...]:
+    """A conversation. Raises ValueError that names the message."""
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"expected 'messages' to be a list that is not empty, found {kind_of(value)}")
     return tuple(_message(item, f"messages[{index}]") for index, item in enumerate(value))
 
 
 def _message(value: Any, where: str) -> dict[str, str]:
     if not isinstance(value, dict) or not {"role", "content"} <= value.keys():
-        raise ValueError(f"expected {where} to be an object with 'role' and 'content', found {_kind(value)}")
+        raise ValueError(f"expected {where} to be an object with 'role' and 'content', found {kind_of(value)}")
     if value["role"] not in ROLES:
         raise ValueError(f"expected {where}.role to be one of {', '.join(ROLES)}, found {value['role']!r}")
-    return {"role": value["role"], "content": _string(value["content"], f"{where}.content")}
+    return {"role": value["role"], "content": parse_string(value["content"], f"{where}.content")}
 
 
-def _string(value: Any, where: str) -> str:
+def parse_string(value: Any, where: str) -> str:
+    """A string that has a UTF-8 form. Raises ValueError that names `where`."""
     if not isinstance(value, str):
-        raise ValueError(f"expected {where} to be a string, found {_kind(value)}")
+        raise ValueError(f"expected {where} to be a string, found {kind_of(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -103,7 +147,8 @@ def _string(value: Any, where: str) -> str:
     return value
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a JSON value is, for messages."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
     if isinstance(value, dict):
         return f"an object with {', '.join(map(repr, value)) or 'no keys'}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketlora_export.data.coder import Encoded
+from pocketlora_export.data.encoded import Encoded
 from pocketlora_export.data.shuffle import row_order
 
 
@@ -30,16 +30,18 @@ class MicroBatch:
 
 
 def pack(rows: Iterable[Encoded], limits: PackLimits) -> list[MicroBatch]:
-    """Pack rows in order; a new micro-batch begins where the next row would not fit."""
+    """Pack rows in order; a new micro-batch begins where the next row, with all rows in it, would not fit."""
     batches: list[MicroBatch] = []
     open_rows: list[Encoded] = []
-    used = 0
+    used, segments = 0, 0
     for row in rows:
-        if open_rows and (used + len(row.tokens) > limits.max_tokens or len(open_rows) == limits.max_segments):
+        full = used + len(row.tokens) > limits.max_tokens or segments + len(row.segments) > limits.max_segments
+        if open_rows and full:
             batches.append(_batch(open_rows))
-            open_rows, used = [], 0
+            open_rows, used, segments = [], 0, 0
         open_rows.append(row)
         used += len(row.tokens)
+        segments += len(row.segments)
     if open_rows:
         batches.append(_batch(open_rows))
     return batches
@@ -56,7 +58,7 @@ def steps(
 
 
 def _batch(rows: Sequence[Encoded]) -> MicroBatch:
-    lengths = [len(row.tokens) for row in rows]
+    lengths = [length for row in rows for length in row.segments]
     return MicroBatch(
         np.concatenate([row.tokens for row in rows]),
         np.concatenate([row.labels for row in rows]),

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pocketlora_export.adapters.output import save_adapter
 from pocketlora_export.adapters.peft_folder import read_card
-from pocketlora_export.data.coder import Encoded, TextCoder
+from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.dataset import RowOptions, load_dataset
+from pocketlora_export.data.encoded import Encoded
 from pocketlora_export.data.packing import MicroBatch, PackLimits, pack, steps
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.evaluate.metrics import Metrics, evaluate, perplexity

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from pocketlora_export.data.chat import ChatTemplate
-from pocketlora_export.data.coder import IGNORED, TextCoder
+from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.dataset import RowOptions, load_dataset
+from pocketlora_export.data.encoded import IGNORED, Encoded
+from pocketlora_export.data.jsonl import Segment
 from pocketlora_export.errors import PocketLoraError, Status
 from tests.support.models import byte_tokenizer
 
@@ -86,6 +88,66 @@ def test_messages_equal_transformers_in_tokens_and_assistant_mask(
     mask = np.array(expected["assistant_masks"], dtype=bool)
     assert mask.any()
     assert encoded.labels.tolist() == np.where(mask, encoded.tokens, IGNORED).tolist()
+
+
+def labelled(encoded: Encoded) -> list[int]:
+    """The labels, without the tokens that have none."""
+    return [int(label) for label in encoded.labels if label != IGNORED]
+
+
+def test_a_pair_is_the_text_of_both_with_the_completion_and_eos_as_labels() -> None:
+    encoded = coder().encode_pair("Où? ", "Là.")
+    assert encoded.tokens.tolist() == coder().encode_text("Où? Là.").tokens.tolist()
+    assert labelled(encoded) == [*fresh_tokenizer().encode("Là.", add_special_tokens=False).ids, EOS]
+    everything = coder().encode_pair("Où? ", "Là.", train_on_prompt=True)
+    assert everything.labels.tolist() == encoded.tokens.tolist()
+
+
+def test_a_tokenizer_that_adds_eos_itself_has_it_labelled() -> None:
+    tokenizer = fresh_tokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", BOS), ("</s>", EOS)]
+    )
+    encoded = TextCoder(tokenizer, (EOS,), None, Path("b")).encode_pair("a", "b")
+    assert encoded.tokens.tolist()[0] == BOS
+    assert labelled(encoded) == [encoded.tokens[2], EOS]
+
+
+@pytest.mark.parametrize("template", [PLAIN, HEADERS])
+def test_segments_equal_messages_that_render_to_the_same_text(template: str) -> None:
+    compiled = ChatTemplate(template, {"bos_token": "<s>", "eos_token": "</s>"})
+    messages = CONVERSATIONS[1]
+    pieces, shown = [], ""
+    for turn, message in enumerate(messages):
+        before = compiled.render(messages[:turn], add_generation_prompt=True)
+        after = compiled.render(messages[: turn + 1])
+        if message["role"] == "assistant":
+            pieces += [Segment(before[len(shown) :], label=False), Segment(after[len(before) :], label=True)]
+            shown = after
+    encoded, expected = coder().encode_segments(pieces), coder(template).encode_messages(messages)
+    assert encoded.tokens.tolist() == expected.tokens.tolist()
+    assert encoded.labels.tolist() == expected.labels.tolist()
+    everything = coder().encode_segments(pieces, train_on_prompt=True)
+    assert everything.labels.tolist() == encoded.tokens.tolist()
+
+
+def sentencepiece_tokenizer() -> Tokenizer:
+    """Words with their space in front, as in Llama 2."""
+    words = ["<unk>", "<s>", "</s>", "▁", "▁Q", ":", "▁A", "A", "▁no", "Q"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("▁", "merged_with_next"), pre_tokenizers.Split(":", "isolated")]
+    )
+    tokenizer.decoder = decoders.Metaspace()
+    return tokenizer
+
+
+def test_a_token_over_the_border_belongs_to_the_segment_of_its_last_character() -> None:
+    tokenizer = sentencepiece_tokenizer()
+    encoded = TextCoder(tokenizer, (2,), None, Path("b")).encode_pair("Q: ", "A no")
+    assert [tokenizer.id_to_token(token) for token in encoded.tokens] == ["▁Q", ":", "▁A", "▁no", "</s>"]
+    assert [tokenizer.id_to_token(token) for token in labelled(encoded)] == ["▁A", "▁no", "</s>"]
 
 
 def test_train_on_prompt_labels_everything() -> None:
@@ -179,6 +241,37 @@ def test_a_row_of_one_token_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", '{"text": ""}')
     with pytest.raises(PocketLoraError, match="expected at least 2 tokens, found 1"):
         load_dataset(path, coder(eos=()), RowOptions(max_tokens=12))
+
+
+def test_every_kind_of_row_in_one_file(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl",
+        '{"prompt": "ab", "completion": "c"}',
+        '{"segments": [{"text": "ab", "label": false}, {"text": "c</s>", "label": true}]}',
+        '{"token_ids": [5, 6, 7], "labels": [-100, 6, 7]}',
+        '{"token_ids": [5, 6, 7, 8], "lengths": [2, 2]}',
+    )
+    rows = load_dataset(path, coder(), RowOptions(max_tokens=12, max_segments=2, vocab_size=300)).rows
+    c = fresh_tokenizer().encode("c", add_special_tokens=False).ids[0]
+    assert [labelled(row) for row in rows] == [[c, EOS], [c, EOS], [6, 7], [5, 6, 7, 8]]
+    assert [row.segments for row in rows] == [(5,), (4,), (3,), (2, 2)]
+    assert rows[0].tokens.tolist()[1:] == rows[1].tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"token_ids": [5, 6, 7, 8, 9, 10], "lengths": [2, 2, 2]}', "3 rows are packed into one, .* most 2"),
+        ('{"token_ids": [5, 300]}', "expected tokens from 0 to 299, found 300"),
+        ('{"token_ids": [5, 6, 7], "labels": [5, -100, -100]}', "no token to learn from"),
+        ('{"token_ids": [5, 6, 7, 8], "labels": [5, -100, 7, -100], "lengths": [2, 2]}', "no token to learn from"),
+        ('{"segments": [{"text": "abc", "label": false}]}', "no token to learn from"),
+    ],
+)
+def test_rows_of_tokens_that_do_not_fit(tmp_path: Path, line: str, words: str) -> None:
+    path = write(tmp_path / "rows.jsonl", line)
+    with pytest.raises(PocketLoraError, match=f"{path}:1: {words}"):
+        load_dataset(path, coder(), RowOptions(max_tokens=12, max_segments=2, vocab_size=300))
 
 
 def test_messages_need_a_template(tmp_path: Path) -> None:

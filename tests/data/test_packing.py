@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pocketlora_export.data.coder import Encoded
+from pocketlora_export.data.encoded import Encoded
 from pocketlora_export.data.packing import MicroBatch, PackLimits, pack, steps
 from pocketlora_export.data.shuffle import row_order
 
@@ -44,6 +44,20 @@ def test_nothing_is_lost_and_every_limit_is_kept(lengths: list[int]) -> None:
 def test_a_new_batch_begins_only_where_a_row_does_not_fit() -> None:
     sizes = [batch.segments.tolist() for batch in pack([row(n) for n in (16, 16, 2, 31, 2, 2, 2, 2, 2)], LIMITS)]
     assert sizes == [[0, 16, 32], [0, 2], [0, 31], [0, 2, 4, 6, 8], [0, 2]]
+
+
+def test_a_packed_row_keeps_its_segments_and_counts_them() -> None:
+    packed = Encoded(np.arange(12), np.arange(12), (2, 4, 6))
+    assert [batch.segments.tolist() for batch in pack([row(3), packed, row(2), packed], LIMITS)] == [
+        [0, 3, 5, 9, 15],
+        [0, 2, 4, 8, 14],
+    ]
+
+
+def test_a_packed_row_is_cut_in_its_last_row() -> None:
+    cut = Encoded(np.arange(12), np.arange(12), (2, 4, 6)).truncated(5)
+    assert cut.tokens.tolist() == [0, 1, 2, 3, 4]
+    assert cut.lengths == (2, 3)
 
 
 def test_steps_take_batch_size_times_accumulation_rows_in_the_shuffled_order() -> None:

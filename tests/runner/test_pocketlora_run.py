@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from pocketlora_export.data.coder import Encoded
+from pocketlora_export.data.encoded import Encoded
 from pocketlora_export.data.packing import PackLimits, steps
 from pocketlora_export.errors import Status
 from pocketlora_export.runtime import Engine, Trainer, TrainerConfig
