@@ -40,11 +40,14 @@ std::vector<MicroBatch> pack(const std::vector<const Row*>& rows, const PackLimi
   for (const Row* row : rows) {
     const bool fits = !batches.empty() &&
                       static_cast<int64_t>(batches.back().tokens.size() + row->tokens.size()) <= limits.max_tokens &&
-                      static_cast<int64_t>(batches.back().num_rows()) < limits.max_segments;
+                      static_cast<int64_t>(batches.back().num_rows() + row->num_segments()) <= limits.max_segments;
     if (!fits) batches.emplace_back();
     MicroBatch& batch = batches.back();
     batch.tokens.insert(batch.tokens.end(), row->tokens.begin(), row->tokens.end());
     batch.labels.insert(batch.labels.end(), row->labels.begin(), row->labels.end());
+    for (size_t i = 0; i + 1 < row->lengths.size(); ++i) {
+      batch.segments.push_back(batch.segments.back() + row->lengths[i]);
+    }
     batch.segments.push_back(static_cast<int64_t>(batch.tokens.size()));
   }
   return batches;

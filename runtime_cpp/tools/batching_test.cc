@@ -46,6 +46,16 @@ TEST(Pack, BeginsABatchWhereTheNextRowDoesNotFit) {
   EXPECT_EQ(batches[1].segments, (std::vector<int64_t>{0, 2, 4}));
 }
 
+TEST(Pack, KeepsTheRowsOfAPackedRow) {
+  Row packed = row_of(6, 10);
+  packed.lengths = {2, 4};
+  const Row two = row_of(2, 30);
+  const std::vector<MicroBatch> batches = pack({&two, &packed, &packed}, {100, 4});
+  ASSERT_EQ(batches.size(), 2U);
+  EXPECT_EQ(batches[0].segments, (std::vector<int64_t>{0, 2, 4, 8}));
+  EXPECT_EQ(batches[1].segments, (std::vector<int64_t>{0, 2, 6}));
+}
+
 TEST(Pack, RespectsTheNumberOfSegments) {
   const Row two = row_of(2, 1);
   EXPECT_EQ(pack({&two, &two, &two}, {100, 2}).size(), 2U);

@@ -31,7 +31,7 @@ Json row_json(const MicroBatch& batch, size_t row, const std::vector<float>& log
 void run_eval(const EvalOptions& options) {
   const Engine engine = options.bundle.open();
   const pl_engine_info info = engine_info(engine.get());
-  const std::vector<Row> rows = read_rows(options.data, {info.vocab_size, info.train_t_max});
+  const std::vector<Row> rows = read_rows(options.data, {info.vocab_size, info.train_t_max, info.max_segments});
   Adapter adapter;
   if (!options.adapter.empty()) adapter = load_adapter(engine.get(), options.adapter);
   const pl_adapter_ref ref = {adapter.get(), 1.0F};

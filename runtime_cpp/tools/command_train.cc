@@ -54,7 +54,7 @@ class Run {
  public:
   Run(const TrainOptions& options, pl_engine* engine, const pl_adapter* init)
       : options_(options), engine_(engine), info_(engine_info(engine)) {
-    rows_ = read_rows(options.data, {info_.vocab_size, info_.train_t_max});
+    rows_ = read_rows(options.data, {info_.vocab_size, info_.train_t_max, info_.max_segments});
     order_ = std::make_unique<RowOrder>(rows_.size(), options.seed);
     create_trainer(init);
   }

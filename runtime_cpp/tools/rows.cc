@@ -37,7 +37,7 @@ json parse_object(const std::string& line) {
   }
   if (!value.is_object()) malformed(std::string("expected a JSON object, found ") + value.type_name());
   for (const auto& member : value.items()) {
-    if (member.key() != "token_ids" && member.key() != "labels") {
+    if (member.key() != "token_ids" && member.key() != "labels" && member.key() != "lengths") {
       malformed("unknown key '" + member.key() + "'; a row is {\"token_ids\": [...], \"labels\": [...]}");
     }
   }
@@ -82,15 +82,43 @@ void check_labels(const Row& row) {
     malformed("expected as many labels as token_ids (" + std::to_string(row.tokens.size()) + "), found " +
               std::to_string(row.labels.size()));
   }
-  bool any = false;
   for (size_t i = 0; i < row.labels.size(); ++i) {
     if (row.labels[i] != kIgnored && row.labels[i] != row.tokens[i]) {
       malformed("labels[" + std::to_string(i) + "]: expected the token (" + std::to_string(row.tokens[i]) +
                 ") or -100, found " + std::to_string(row.labels[i]));
     }
-    any = any || (i > 0 && row.labels[i] != kIgnored);
   }
-  if (!any) malformed("no token to learn from: all labels after the first are -100");
+}
+
+void check_lengths(const Row& row, const RowLimits& limits) {
+  int64_t sum = 0;
+  const auto total = static_cast<int64_t>(row.tokens.size());
+  for (size_t i = 0; i < row.lengths.size(); ++i) {
+    if (row.lengths[i] < 2 || row.lengths[i] > total) {
+      malformed("lengths[" + std::to_string(i) + "]: expected 2 to " + std::to_string(total) + " tokens, found " +
+                std::to_string(row.lengths[i]));
+    }
+    sum += row.lengths[i];
+  }
+  if (sum != total) {
+    malformed("expected 'lengths' to add up to the " + std::to_string(total) + " token_ids, found " +
+              std::to_string(sum));
+  }
+  if (static_cast<int64_t>(row.lengths.size()) > limits.max_segments) {
+    malformed(std::to_string(row.lengths.size()) + " rows are packed into one, the bundle was exported for at most " +
+              std::to_string(limits.max_segments));
+  }
+}
+
+// Nothing comes before the first token of a row, so it is never learned.
+void check_targets(const Row& row) {
+  std::set<size_t> firsts = {0};
+  size_t begin = 0;
+  for (const int64_t length : row.lengths) firsts.insert(begin += static_cast<size_t>(length));
+  for (size_t i = 0; i < row.labels.size(); ++i) {
+    if (row.labels[i] != kIgnored && firsts.count(i) == 0) return;
+  }
+  malformed("no token to learn from: all labels after the first are -100");
 }
 
 Row parse_row(const std::string& line, const RowLimits& limits) {
@@ -100,6 +128,11 @@ Row parse_row(const std::string& line, const RowLimits& limits) {
   check_tokens(row, limits);
   row.labels = value.contains("labels") ? integers(value, "labels") : row.tokens;
   check_labels(row);
+  if (value.contains("lengths")) {
+    row.lengths = integers(value, "lengths");
+    check_lengths(row, limits);
+  }
+  check_targets(row);
   return row;
 }
 

@@ -12,16 +12,21 @@ constexpr int64_t kIgnored = -100;
 struct Row {
   std::vector<int64_t> tokens;
   std::vector<int64_t> labels;
+  std::vector<int64_t> lengths;  ///< of the rows in a packed row, together all tokens; empty: it is one row
+
+  size_t num_segments() const { return lengths.empty() ? 1 : lengths.size(); }
 };
 
 /// What a bundle can take.
 struct RowLimits {
   int64_t vocab_size = 0;
-  int64_t max_tokens = 0;  ///< train_t_max
+  int64_t max_tokens = 0;    ///< train_t_max
+  int64_t max_segments = 0;  ///< rows of a packed row
 };
 
-/// Reads JSON Lines of {"token_ids": [...], "labels": [...]}; without labels every token is one. Empty lines are
-/// skipped. Throws ToolError that names file:line of every row that cannot be used (the first 20).
+/// Reads JSON Lines of {"token_ids": [...], "labels": [...], "lengths": [...]}: without labels every token is one,
+/// lengths are those of the rows in a packed row (docs/text-rows.md). Empty lines are skipped. Throws ToolError that
+/// names file:line of every row that cannot be used (the first 20).
 std::vector<Row> read_rows(const std::string& path, const RowLimits& limits);
 
 }  // namespace pocketlora_run

@@ -16,7 +16,7 @@ class RowFile : public ::testing::Test {
 
   std::vector<Row> read(const std::string& text) {
     std::ofstream(path_, std::ios::binary) << text;
-    return read_rows(path_, {100, 5});
+    return read_rows(path_, {100, 5, 2});
   }
   // "<status>: <message>" of the failure, "" when there was none.
   std::string failure(const std::string& text) {
@@ -41,6 +41,26 @@ TEST_F(RowFile, ReadsTokensAndLabels) {
   EXPECT_EQ(rows[0].labels, (std::vector<int64_t>{1, 2, 3}));
   EXPECT_EQ(rows[1].tokens, (std::vector<int64_t>{4, 5}));
   EXPECT_EQ(rows[1].labels, (std::vector<int64_t>{-100, 5}));
+}
+
+TEST_F(RowFile, ReadsPackedRows) {
+  const std::vector<Row> rows = read("{\"token_ids\": [1, 2, 3, 4, 5], \"lengths\": [2, 3]}\n{\"token_ids\": [1, 2]}");
+  EXPECT_EQ(rows[0].lengths, (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(rows[0].num_segments(), 2U);
+  EXPECT_EQ(rows[1].num_segments(), 1U);
+}
+
+TEST_F(RowFile, NamesWhatIsWrongWithAPackedRow) {
+  const std::string four = "{\"token_ids\": [1, 2, 3, 4], \"lengths\": ";
+  EXPECT_NE(failure(four + "[2, 3]}").find("'lengths' to add up to the 4 token_ids, found 5"), std::string::npos);
+  EXPECT_NE(failure(four + "[3, 1]}").find("lengths[1]: expected 2 to 4 tokens, found 1"), std::string::npos);
+  EXPECT_NE(failure(four + "[]}").find("'lengths' to add up to the 4 token_ids, found 0"), std::string::npos);
+  EXPECT_NE(failure(four + "[9223372036854775807]}").find("lengths[0]: expected 2 to 4"), std::string::npos);
+  EXPECT_NE(failure("{\"token_ids\": [1, 2, 3, 4], \"labels\": [1, -100, 3, -100], \"lengths\": [2, 2]}")
+                .find("no token to learn from"),
+            std::string::npos);
+  std::ofstream(path_, std::ios::binary) << four << "[2, 2]}";
+  EXPECT_THROW(read_rows(path_, {100, 5, 1}), ToolError);
 }
 
 TEST_F(RowFile, NamesFileAndLine) {
@@ -82,8 +102,8 @@ TEST_F(RowFile, ListsAllBadRows) {
 TEST_F(RowFile, RefusesNothing) {
   EXPECT_NE(failure("").find("201: " + path_ + ": no rows"), std::string::npos);
   EXPECT_NE(failure("\n \n").find("no rows"), std::string::npos);
-  EXPECT_THROW(read_rows(path_ + ".absent", {100, 5}), ToolError);
-  EXPECT_THROW(read_rows(::testing::TempDir(), {100, 5}), ToolError);
+  EXPECT_THROW(read_rows(path_ + ".absent", {100, 5, 2}), ToolError);
+  EXPECT_THROW(read_rows(::testing::TempDir(), {100, 5, 2}), ToolError);
 }
 
 }  // namespace
