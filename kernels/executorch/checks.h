@@ -62,6 +62,7 @@ class Checker {
 
 inline const float* floats(const Tensor& value) { return value.const_data_ptr<float>(); }
 inline float* floats(Tensor& value) { return value.mutable_data_ptr<float>(); }
+inline const float* floats_or_null(const Tensor* value) { return value != nullptr ? floats(*value) : nullptr; }
 inline const uint8_t* bytes(const Tensor& value) { return value.const_data_ptr<uint8_t>(); }
 inline const int64_t* longs(const Tensor& value) { return value.const_data_ptr<int64_t>(); }
 /** The size of a dimension, or 0 when the tensor has too few. */

@@ -19,6 +19,8 @@ Error embedding_out(const Tensor& tokens, const Tensor& w, int64_t n, int64_t k,
 Error rope_table_out(const Tensor& positions, const Tensor& inv_freq, double scaling, Tensor& out);
 Error rms_norm_out(const Tensor& x, const Tensor& weight, double eps, Tensor& out);
 Error rms_norm_backward_out(const Tensor& dy, const Tensor& x, const Tensor& weight, double eps, Tensor& out);
+Error layer_norm_out(const Tensor& x, const Tensor* weight, const Tensor* bias, double eps, Tensor& out);
+Error layer_norm_backward_out(const Tensor& dy, const Tensor& x, const Tensor* weight, double eps, Tensor& out);
 Error rope_out(const Tensor& x, const Tensor& table, int64_t head_dim, bool inverse, Tensor& out);
 Error swiglu_out(const Tensor& gate, const Tensor& up, Tensor& out);
 Error swiglu_backward_out(const Tensor& dy, const Tensor& gate, const Tensor& up, Tensor& dgate, Tensor& dup);

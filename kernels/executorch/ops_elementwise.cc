@@ -1,9 +1,18 @@
 #include "kernels/executorch/checks.h"
 #include "kernels/executorch/ops.h"
+#include "kernels/layer_norm/layer_norm.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 
 namespace pocketlora::boxed {
+namespace {
+
+/// What the columns of x must be: whole groups of `width`. @return `width` where they are not, so that the check says so.
+int64_t whole_groups(int64_t columns, int64_t width) {
+  return width > 0 && columns > 0 && columns % width == 0 ? columns : width;
+}
+
+}  // namespace
 
 Error rope_table_out(const Tensor& positions, const Tensor& inv_freq, double scaling, Tensor& out) {
   Checker check("rope_table");
@@ -17,23 +26,54 @@ Error rope_table_out(const Tensor& positions, const Tensor& inv_freq, double sca
 
 Error rms_norm_out(const Tensor& x, const Tensor& weight, double eps, Tensor& out) {
   Checker check("rms_norm");
-  const int64_t rows = size_at(x, 0), width = size_at(weight, 0);
-  check.f32("x", x, {kAny, width});
+  const int64_t rows = size_at(x, 0), columns = size_at(x, 1), width = size_at(weight, 0);
   check.f32("weight", weight, {kAny});
-  check.output("out", out, {rows, width});
-  if (check.ok()) rms_norm(floats(x), floats(weight), static_cast<float>(eps), rows, width, floats(out));
+  check.f32("x", x, {kAny, whole_groups(columns, width)});
+  check.output("out", out, {rows, columns});
+  if (check.ok()) {
+    rms_norm(floats(x), floats(weight), static_cast<float>(eps), rows * (columns / width), width, floats(out));
+  }
   return check.error();
 }
 
 Error rms_norm_backward_out(const Tensor& dy, const Tensor& x, const Tensor& weight, double eps, Tensor& out) {
   Checker check("rms_norm_backward");
-  const int64_t rows = size_at(x, 0), width = size_at(weight, 0);
-  check.f32("dy", dy, {rows, width});
-  check.f32("x", x, {rows, width});
+  const int64_t rows = size_at(x, 0), columns = size_at(x, 1), width = size_at(weight, 0);
   check.f32("weight", weight, {kAny});
+  check.f32("x", x, {kAny, whole_groups(columns, width)});
+  check.f32("dy", dy, {rows, columns});
+  check.output("out", out, {rows, columns});
+  if (check.ok()) {
+    rms_norm_backward(floats(dy), floats(x), floats(weight), static_cast<float>(eps), rows * (columns / width), width,
+                      floats(out));
+  }
+  return check.error();
+}
+
+Error layer_norm_out(const Tensor& x, const Tensor* weight, const Tensor* bias, double eps, Tensor& out) {
+  Checker check("layer_norm");
+  const int64_t rows = size_at(x, 0), width = size_at(x, 1);
+  check.f32("x", x, {kAny, kAny});
+  if (weight != nullptr) check.f32("weight", *weight, {width});
+  if (bias != nullptr) check.f32("bias", *bias, {width});
   check.output("out", out, {rows, width});
   if (check.ok()) {
-    rms_norm_backward(floats(dy), floats(x), floats(weight), static_cast<float>(eps), rows, width, floats(out));
+    layer_norm(floats(x), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps), rows, width,
+               floats(out));
+  }
+  return check.error();
+}
+
+Error layer_norm_backward_out(const Tensor& dy, const Tensor& x, const Tensor* weight, double eps, Tensor& out) {
+  Checker check("layer_norm_backward");
+  const int64_t rows = size_at(x, 0), width = size_at(x, 1);
+  check.f32("dy", dy, {rows, width});
+  check.f32("x", x, {kAny, kAny});
+  if (weight != nullptr) check.f32("weight", *weight, {width});
+  check.output("out", out, {rows, width});
+  if (check.ok()) {
+    layer_norm_backward(floats(dy), floats(x), floats_or_null(weight), static_cast<float>(eps), rows, width,
+                        floats(out));
   }
   return check.error();
 }

@@ -12,8 +12,6 @@ void check_bias(Checker& check, const Tensor* bias, int64_t n) {
   if (bias != nullptr) check.f32("bias", *bias, {n});
 }
 
-const float* floats_or_null(const Tensor* value) { return value != nullptr ? floats(*value) : nullptr; }
-
 LoraSite check_site(Checker& check, const Tensor& a, const Tensor& b, const Tensor& scale, int64_t n, int64_t k) {
   const int64_t rank = size_at(a, 0);
   check.f32("a", a, {kAny, k});

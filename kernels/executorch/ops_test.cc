@@ -93,6 +93,24 @@ TEST_F(Ops, AWholeNumberServesAsAFloatArgument) {
   EXPECT_EQ(call.result(), (std::vector<float>{1, 1, 0, 0}));
 }
 
+TEST_F(Ops, ALayerNormWorksWithoutItsVectors) {
+  const std::vector<float> x = {1, 3, -1, 1};
+  Call bare("layer_norm"), full("layer_norm"), narrow("layer_norm");
+  ASSERT_EQ(bare.floats({2, 2}, x).none().none().real(0).output({2, 2}).run(), Error::Ok);
+  EXPECT_EQ(bare.result(), (std::vector<float>{-1, 1, -1, 1}));
+  full.floats({2, 2}, x).floats({2}, {2, 4}).floats({2}, {1, -1}).real(0).output({2, 2});
+  ASSERT_EQ(full.run(), Error::Ok);
+  EXPECT_EQ(full.result(), (std::vector<float>{-1, 3, -1, 3}));
+  EXPECT_EQ(narrow.floats({2, 2}, x).zeros({3}).none().real(0).output({2, 2}).run(), Error::InvalidArgument);
+}
+
+TEST_F(Ops, ACapIsPositive) {
+  for (const auto& [cap, expected] : {std::pair<double, Error>{30.0, Error::Ok}, {0.0, Error::InvalidArgument}}) {
+    Call call("soft_cap");
+    EXPECT_EQ(call.zeros({1, 5}).real(cap).output({1, 5}).run(), expected) << cap;
+  }
+}
+
 TEST_F(Ops, TokensOutsideTheVocabularyAreRefused) {
   for (const int64_t token : {int64_t{-1}, kRows, int64_t{1} << 40}) {
     Call call("embedding");

@@ -14,7 +14,7 @@ from pocketlora_export.ops.activation import (
 from pocketlora_export.ops.attention import attention, attention_backward, attention_cached
 from pocketlora_export.ops.head_loss import head_loss
 from pocketlora_export.ops.linear import embedding, linear4, linear4_backward, lora_linear, lora_linear_backward
-from pocketlora_export.ops.norm import rms_norm, rms_norm_backward
+from pocketlora_export.ops.norm import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from pocketlora_export.ops.rope import rope, rope_table
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "gelu_tanh",
     "gelu_tanh_backward",
     "head_loss",
+    "layer_norm",
+    "layer_norm_backward",
     "linear4",
     "linear4_backward",
     "lora_linear",

@@ -1,4 +1,4 @@
-"""RMSNorm and its backward."""
+"""RMSNorm and LayerNorm with their backward."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from torch import Tensor
 from pocketlora_export.ops.library import autograd, define
 
 
+def _groups(x: Tensor, weight: Tensor) -> Tensor:
+    """[N, groups, size of the weight]."""
+    return x.unflatten(-1, (-1, weight.shape[0]))
+
+
 def _forward(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
+    x = _groups(x, weight)
+    return (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight).flatten(-2)
 
 
 def _backward(dy: Tensor, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    x, scaled = _groups(x, weight), _groups(dy, weight) * weight
     rstd = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
-    scaled = dy * weight
-    return rstd * scaled - x * rstd.pow(3) * (scaled * x).mean(-1, keepdim=True)
+    return (rstd * scaled - x * rstd.pow(3) * (scaled * x).mean(-1, keepdim=True)).flatten(-2)
 
 
 rms_norm = define(
@@ -48,3 +54,45 @@ def _formula(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 autograd("rms_norm", _formula, _setup)
+
+
+def _layer_forward(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+def _layer_backward(dy: Tensor, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    rstd = torch.rsqrt(centred.pow(2).mean(-1, keepdim=True) + eps)
+    normed = centred * rstd
+    scaled = dy if weight is None else dy * weight
+    return rstd * (scaled - scaled.mean(-1, keepdim=True) - normed * (scaled * normed).mean(-1, keepdim=True))
+
+
+layer_norm = define(
+    "layer_norm",
+    "Tensor x, Tensor? weight, Tensor? bias, float eps",
+    returns=1,
+    reference=_layer_forward,
+    fake=lambda x, weight, bias, eps: torch.empty_like(x),
+)
+layer_norm_backward = define(
+    "layer_norm_backward",
+    "Tensor dy, Tensor x, Tensor? weight, float eps",
+    returns=1,
+    reference=_layer_backward,
+    fake=lambda dy, x, weight, eps: torch.empty_like(x),
+)
+
+
+def _layer_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    del output
+    x, weight, _, ctx.eps = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _layer_formula(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    return layer_norm_backward(dy, x, weight, ctx.eps), None, None, None
+
+
+autograd("layer_norm", _layer_formula, _layer_setup)

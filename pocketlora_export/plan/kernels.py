@@ -364,6 +364,7 @@ _KERNELS: dict[str, Callable[[Scratch, KernelCall, Extents], None]] = {
 WITHOUT_SCRATCH = (
     *("embedding", "rope_table", "rope", "rms_norm", "rms_norm_backward", "swiglu", "swiglu_backward"),
     *("geglu_tanh", "geglu_tanh_backward", "gelu_tanh", "gelu_tanh_backward", "soft_cap"),
+    *("layer_norm", "layer_norm_backward"),
 )
 
 

@@ -41,6 +41,8 @@ def lora_inputs(rank: int, p: float | None) -> tuple[Any, ...]:
 
 DIFFERENTIABLE: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]] = {
     "rms_norm": (ops.rms_norm, lambda: (rand(ROWS, 12), rand(12, grad=False), 1e-5)),
+    "layer_norm": (ops.layer_norm, lambda: (rand(ROWS, 12), rand(12, grad=False), rand(12, grad=False), 1e-5)),
+    "layer_norm_bare": (ops.layer_norm, lambda: (rand(ROWS, 12), None, None, 1e-5)),
     "rope": (ops.rope, lambda: (rand(ROWS, 16), rand(ROWS, 8, grad=False), 8, False)),
     "rope_partial": (ops.rope, lambda: (rand(ROWS, 16), rand(ROWS, 4, grad=False), 8, True)),
     "swiglu": (ops.swiglu, lambda: (rand(ROWS, 6), rand(ROWS, 6))),
@@ -77,6 +79,8 @@ OPCHECK: dict[str, Callable[[], tuple[Any, ...]]] = {
     "embedding": lambda: (torch.tensor([0, 23, 5]), matrix(), *Q4),
     "rope_table": lambda: (torch.arange(ROWS), torch.rand(4), 1.0),
     "rms_norm_backward": lambda: (rand(ROWS, 12), rand(ROWS, 12), rand(12), 1e-5),
+    "layer_norm": lambda: (rand(ROWS, 12), rand(12), None, 1e-5),
+    "layer_norm_backward": lambda: (rand(ROWS, 12), rand(ROWS, 12), None, 1e-5),
     "swiglu_backward": lambda: (rand(ROWS, 6), rand(ROWS, 6), rand(ROWS, 6)),
     "geglu_tanh_backward": lambda: (rand(ROWS, 6), rand(ROWS, 6), rand(ROWS, 6)),
     "gelu_tanh_backward": lambda: (rand(ROWS, 6), rand(ROWS, 6)),
