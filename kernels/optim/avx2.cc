@@ -12,6 +12,10 @@ void sgd_avx2(float* params, const float* grads, float* momentum_buffer, int64_t
   vec::sgd<vec::Avx2>(params, grads, momentum_buffer, n, scalars);
 }
 
+void lion_avx2(float* params, const float* grads, float* momentum, int64_t n, const LionScalars& scalars) {
+  vec::lion<vec::Avx2>(params, grads, momentum, n, scalars);
+}
+
 double squared_norm_avx2(const float* values, int64_t n) { return vec::squared_norm<vec::Avx2>(values, n); }
 
 }  // namespace pocketlora

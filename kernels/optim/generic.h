@@ -39,6 +39,27 @@ void sgd(float* params, const float* grads, float* momentum_buffer, int64_t n, c
   });
 }
 
+/** −1, 0 or 1. The two factors lift the smallest denormal above 1. */
+template <class V>
+typename V::F sign(typename V::F v) {
+  const auto large = V::set1(0x1p100f), one = V::set1(1.0f);
+  return V::max(V::min(V::mul(V::mul(v, large), large), one), V::sub(V::zero(), one));
+}
+
+template <class V>
+void lion(float* params, const float* grads, float* momentum, int64_t n, const LionScalars& scalars) {
+  const auto decay = V::set1(scalars.decay), rate = V::set1(scalars.learning_rate), beta1 = V::set1(scalars.beta1);
+  const auto rate1 = V::set1(scalars.one_minus_beta1), beta2 = V::set1(scalars.beta2);
+  const auto rate2 = V::set1(scalars.one_minus_beta2);
+  for_each_vector<V>(n, [&](int64_t i, int64_t count) {
+    const auto g = load_count<V>(grads + i, count), m = load_count<V>(momentum + i, count);
+    const auto direction = V::fma(beta1, m, V::mul(rate1, g));
+    store_count<V>(momentum + i, V::fma(beta2, m, V::mul(rate2, g)), count);
+    const auto decayed = V::mul(load_count<V>(params + i, count), decay);
+    store_count<V>(params + i, V::fnma(rate, sign<V>(direction), decayed), count);
+  });
+}
+
 template <class V>
 double squared_norm(const float* values, int64_t n) {
   auto sum = V::zero_double();

@@ -10,7 +10,7 @@ namespace pocketlora {
 namespace {
 
 constexpr KernelEntry<OptimKernel> kKernels[] = {
-#define PL_KERNEL(isa, adamw, sgd, squared_norm) {Isa::isa, #adamw, {adamw, sgd, squared_norm}},
+#define PL_KERNEL(isa, adamw, sgd, lion, squared_norm) {Isa::isa, #adamw, {adamw, sgd, lion, squared_norm}},
 #include "kernels/optim/kernels.inc"
 #undef PL_KERNEL
 };
@@ -64,6 +64,24 @@ void sgd(float* params, const float* grads, float* momentum_buffer, int64_t n, c
 
 void sgd(float* params, const float* grads, float* momentum_buffer, int64_t n, const SgdOptions& options) {
   sgd(params, grads, momentum_buffer, n, options, active_isa());
+}
+
+void lion(float* params, const float* grads, float* momentum, int64_t n, const LionOptions& options, Isa isa) {
+  const OptimKernel& kernel = select_kernel(kKernels, isa);
+  const LionScalars scalars{static_cast<float>(1.0 - options.learning_rate * options.weight_decay),
+                            static_cast<float>(options.learning_rate),
+                            static_cast<float>(options.beta1),
+                            static_cast<float>(1.0 - options.beta1),
+                            static_cast<float>(options.beta2),
+                            static_cast<float>(1.0 - options.beta2)};
+  parallel_for(0, num_blocks(n), 1, [&](int64_t begin, int64_t end) {
+    const int64_t at = begin * kBlock, count = std::min(end * kBlock, n) - at;
+    kernel.lion(params + at, grads + at, momentum + at, count, scalars);
+  });
+}
+
+void lion(float* params, const float* grads, float* momentum, int64_t n, const LionOptions& options) {
+  lion(params, grads, momentum, n, options, active_isa());
 }
 
 double squared_norm(const float* values, int64_t n, Isa isa) {

@@ -25,7 +25,7 @@ void norm(benchmark::State& state, Isa isa) {
   bench::count(state, 2.0 * static_cast<double>(state.range(0)), 4.0 * static_cast<double>(state.range(0)));
 }
 
-#define PL_KERNEL(isa, adamw_fn, sgd_fn, norm_fn)                             \
+#define PL_KERNEL(isa, adamw_fn, sgd_fn, lion_fn, norm_fn)                    \
   BENCHMARK_CAPTURE(adamw_step, adamw_fn, Isa::isa)->Arg(4096)->Arg(1 << 22); \
   BENCHMARK_CAPTURE(norm, norm_fn, Isa::isa)->Arg(4096)->Arg(1 << 22);
 #include "kernels/optim/kernels.inc"

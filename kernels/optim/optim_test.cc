@@ -80,6 +80,33 @@ void check_sgd(Isa isa, int64_t n, double momentum, double weight_decay) {
   }
 }
 
+void check_lion(Isa isa, int64_t n, double weight_decay) {
+  Guarded<float> p(test::random_floats(n, 4)), m(n);
+  for (int64_t i = 0; i < n; ++i) m[i] = 0;
+  const LionOptions o{0.05, 0.9, 0.99, weight_decay};
+  for (int64_t step = 1; step <= 4; ++step) {
+    Guarded<float> g(test::random_floats(n, 30 + static_cast<uint32_t>(step)));
+    // Nothing, and what is hardly more than nothing, have signs as well.
+    for (int64_t i = 0; i < n; i += 5) g[i] = m[i] = 0;
+    for (int64_t i = 1; i < n; i += 5) g[i] = m[i] = i % 2 == 0 ? 1e-44f : -1e-44f;
+    const std::vector<float> p0(p.data(), p.data() + n), m0(m.data(), m.data() + n);
+    lion(p.data(), g.data(), m.data(), n, o, isa);
+    for (int64_t i = 0; i < n; ++i) {
+      const double old = m0[static_cast<size_t>(i)], start = p0[static_cast<size_t>(i)];
+      const double c = o.beta1 * old + (1 - o.beta1) * g[i], terms = o.beta1 * std::abs(old) + 0.1 * std::abs(g[i]);
+      const double m_terms = o.beta2 * std::abs(old) + (1 - o.beta2) * std::abs(g[i]);
+      const double denormal = 2 * std::numeric_limits<float>::denorm_min();
+      test::expect_near(m[i], o.beta2 * old + (1 - o.beta2) * g[i], 4 * kUnit * m_terms + denormal, "momentum");
+      const double bound = 4 * kUnit * (std::abs(start) + o.learning_rate);
+      // Where the two terms cancel, rounding decides the sign.
+      if (c != 0 && std::abs(c) <= 4 * kUnit * terms + denormal) continue;
+      const double sign = c > 0 ? 1 : (c < 0 ? -1 : 0);
+      const double expected = start * (1 - o.learning_rate * weight_decay) - o.learning_rate * sign;
+      test::expect_near(p[i], expected, bound, "parameter");
+    }
+  }
+}
+
 void check_norm(Isa isa, int64_t n) {
   const Guarded<float> x(test::random_floats(n, 5));
   long double sum = 0;
@@ -89,7 +116,7 @@ void check_norm(Isa isa, int64_t n) {
   test::expect_near(squared_norm(x.data(), n, isa), expected, bound, "norm of " + std::to_string(n));
 }
 
-#define PL_KERNEL(isa, adamw, sgd, squared_norm)                                             \
+#define PL_KERNEL(isa, adamw, sgd, lion, squared_norm)                                       \
   TEST(Optim, adamw) {                                                                       \
     if (!isa_supported(Isa::isa)) GTEST_SKIP() << isa_name(Isa::isa) << " is not supported"; \
     for (int64_t n : {0, 1, 7, 8, 9, 16, 1003}) {                                            \
@@ -97,6 +124,7 @@ void check_norm(Isa isa, int64_t n) {
         check_adamw(Isa::isa, n, weight_decay);                                              \
         check_sgd(Isa::isa, n, 0.0, weight_decay);                                           \
         check_sgd(Isa::isa, n, 0.9, weight_decay);                                           \
+        check_lion(Isa::isa, n, weight_decay);                                               \
       }                                                                                      \
       check_norm(Isa::isa, n);                                                               \
     }                                                                                        \
@@ -138,6 +166,7 @@ TEST(Optim, DoesNotDependOnTheThreads) {
       std::vector<float> p = start, m(p.size()), v(p.size());
       adamw(p.data(), grads.data(), m.data(), v.data(), n, {0.1, 0.9, 0.999, 1e-8, 0.1, 1}, isa);
       sgd(p.data(), grads.data(), m.data(), n, {0.1, 0.9, 0.1}, isa);
+      lion(p.data(), grads.data(), v.data(), n, {0.1, 0.9, 0.99, 0.1}, isa);
       return std::make_pair(p, squared_norm(p.data(), n, isa));
     };
     const auto one = step();

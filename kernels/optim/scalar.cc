@@ -25,6 +25,16 @@ void sgd_scalar(float* params, const float* grads, float* momentum_buffer, int64
   }
 }
 
+void lion_scalar(float* params, const float* grads, float* momentum, int64_t n, const LionScalars& scalars) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float g = grads[i], m = momentum[i];
+    const float direction = scalars.beta1 * m + scalars.one_minus_beta1 * g;
+    const float sign = direction > 0.0f ? 1.0f : (direction < 0.0f ? -1.0f : 0.0f);
+    momentum[i] = scalars.beta2 * m + scalars.one_minus_beta2 * g;
+    params[i] = params[i] * scalars.decay - scalars.learning_rate * sign;
+  }
+}
+
 double squared_norm_scalar(const float* values, int64_t n) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(values[i]) * values[i];

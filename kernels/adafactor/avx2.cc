@@ -1,0 +1,20 @@
+#include "kernels/adafactor/generic.h"
+#include "kernels/common/vec_avx2.h"
+
+namespace pocketlora {
+
+void adafactor_squares_avx2(const float* grads, int64_t rows, int64_t cols, double* row_sums, float* col_sums) {
+  vec::adafactor_squares<vec::Avx2>(grads, rows, cols, row_sums, col_sums);
+}
+
+double adafactor_norm_avx2(const float* grads, const float* row_factors, const float* col_factors, int64_t rows,
+                           int64_t cols) {
+  return vec::adafactor_norm<vec::Avx2>(grads, row_factors, col_factors, rows, cols);
+}
+
+void adafactor_apply_avx2(float* params, const float* grads, const float* row_factors, const float* col_factors,
+                          int64_t rows, int64_t cols, float decay, float step) {
+  vec::adafactor_apply<vec::Avx2>(params, grads, row_factors, col_factors, rows, cols, decay, step);
+}
+
+}  // namespace pocketlora

@@ -1,0 +1,11 @@
+#include "kernels/adamw8bit/generic.h"
+#include "kernels/common/vec_neon.h"
+
+namespace pocketlora {
+
+void adamw8bit_neon(float* params, const float* grads, const Moment8& first, const Moment8& second, int64_t n,
+                    const AdamW8Scalars& scalars) {
+  vec::adamw8bit<vec::Neon>(params, grads, first, second, n, scalars);
+}
+
+}  // namespace pocketlora
