@@ -1,4 +1,4 @@
-#include "kernels/common/simd_avx2.h"
+#include "kernels/common/fixed_avx2.h"
 #include "kernels/linear4/generic.h"
 
 namespace pocketlora {

@@ -1,4 +1,4 @@
-#include "kernels/common/simd_avx512.h"
+#include "kernels/common/fixed_avx512.h"
 #include "kernels/linear4/generic.h"
 
 namespace pocketlora {

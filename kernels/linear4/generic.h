@@ -7,7 +7,7 @@ namespace pocketlora {
 
 template <class V>
 void linear4_generic(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
-  if (n_rows <= q4::kGemvRows) return q4::gemv_rows<V>(x, n_rows, w, bias, y);
+  if (n_rows <= q4::kGemvRows) return q4::few_rows<V>(x, n_rows, w, bias, y);
   q4::for_row_blocks(n_rows, [&](int64_t first, int64_t count) {
     ScratchFrame frame;
     const q4::PackedRows packed = q4::pack_rows<V>(x + first * w.cols, count, w.cols, frame);

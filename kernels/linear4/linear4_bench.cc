@@ -1,5 +1,6 @@
 #include "kernels/common/bench_support.h"
 #include "kernels/linear4/linear4.h"
+#include "kernels/q4/compute.h"
 
 namespace pocketlora {
 namespace {
@@ -30,6 +31,12 @@ void forward(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
   bench::count(state, o.flops(), o.bytes());
 }
 
+/// The same with 16-bit integers, for the few rows that have them.
+void int16(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
+  const ComputeScope scope(Compute::kInt16);
+  forward(state, isa, kernel);
+}
+
 void backward(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
   if (bench::skip(state, isa)) return;
   Operands o(state);
@@ -47,10 +54,19 @@ void forward_shapes(benchmark::internal::Benchmark* b) {
     b->Args({1, 2048, 2048, scheme});
     // Short prompts, on both sides of the change from decoding into registers to blocked products.
     for (int64_t rows : {4, 8, 16, 24, 32}) b->Args({rows, 2048, 2048, scheme});
-    // Larger than the caches: what decoding a model does.
-    b->Args({1, 32768, 2048, scheme});
+    // Larger than the caches: what a model does.
+    for (int64_t rows : {1, 8}) b->Args({rows, 32768, 2048, scheme});
   }
   b->Args({128, 1536, 576, 0});
+}
+
+void int16_shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"rows", "out", "in", "scheme"});
+  for (int64_t scheme : {0, 1}) {
+    for (int64_t rows : {1, 4, 8, 16}) b->Args({rows, 2048, 2048, scheme});
+    b->Args({1, 32768, 2048, scheme});
+    b->Args({8, 32768, 2048, scheme});
+  }
 }
 
 void backward_shapes(benchmark::internal::Benchmark* b) {
@@ -61,6 +77,7 @@ void backward_shapes(benchmark::internal::Benchmark* b) {
 
 #define PL_KERNEL(isa, forward_fn, backward_fn)                                                                    \
   BENCHMARK_CAPTURE(forward, forward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(forward_shapes); \
+  BENCHMARK_CAPTURE(int16, forward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(int16_shapes);     \
   BENCHMARK_CAPTURE(backward, backward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(backward_shapes);
 #include "kernels/linear4/kernels.inc"
 #undef PL_KERNEL

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
+#include "kernels/q4/compute.h"
 #include "kernels/q4/test_matrix.h"
 
 namespace pocketlora {
@@ -122,6 +125,117 @@ TEST(Linear4, ARowsBitsDoNotDependOnTheNumberOfRowsOfAShortPrompt) {
       linear4(x.data(), n_rows, w.matrix(), nullptr, some.data(), isa);
       EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << isa_name(isa) << ", " << n_rows << " rows";
     }
+  }
+}
+
+/// What 15-bit integers may change in one product: half a unit of x's 64 columns (of 16383 in the largest), half a unit
+/// of the codebook (of 8191 in the largest value, the coarser of the two instruction sets), and both together.
+double int16_bound(const TestMatrix& w, const float* x, int64_t n) {
+  const Q4Matrix& m = w.matrix();
+  double bound = 0.0, magnitude = 0.0;
+  for (int64_t first = 0; first < m.cols; first += 64) {
+    const int64_t end = std::min<int64_t>(first + 64, m.cols);
+    double largest = 0.0;
+    for (int64_t k = first; k < end; ++k) largest = std::max(largest, std::abs(static_cast<double>(x[k])));
+    const double x_unit = largest / 16383.0;
+    for (int64_t k = first; k < end; ++k) {
+      // The codebook's values are at most 8 (int4, where the integers are exact) or 1 (nf4) times the scale.
+      const double w_unit = m.quant == Quant::kInt4 ? 0.0 : static_cast<double>(w.scale(n, k)) / 8191.0;
+      bound += 0.5 * x_unit * std::abs(static_cast<double>(w.value(n, k))) +
+               0.5 * w_unit * std::abs(static_cast<double>(x[k])) + 0.25 * x_unit * w_unit;
+      magnitude += std::abs(static_cast<double>(x[k]) * static_cast<double>(w.value(n, k)));
+    }
+  }
+  return bound + test::sum_bound(m.cols, magnitude);
+}
+
+TEST(Linear4, Int16) {
+  const ComputeScope scope(Compute::kInt16);
+  for (const Q4Shape& shape : test::test_shapes()) {
+    const TestMatrix w(shape, 7);
+    for (int64_t n_rows : {1, 2, 3, 4, 7, 8, 11, 16}) {
+      std::vector<float> values = test::random_floats(n_rows * shape.cols, 8);
+      // Columns of very different size, as a language model has them.
+      for (size_t i = 0; i < values.size(); i += 37) values[i] *= 300.0f;
+      const Guarded<float> x(values);
+      const Guarded<float> bias(test::random_floats(shape.rows, 9));
+      for (Isa isa : supported_isas()) {
+        Guarded<float> y(n_rows * shape.rows);
+        linear4(x.data(), n_rows, w.matrix(), bias.data(), y.data(), isa);
+        for (int64_t i = 0; i < n_rows; ++i) {
+          for (int64_t n = 0; n < shape.rows; ++n) {
+            double sum = bias[n];
+            for (int64_t k = 0; k < shape.cols; ++k) {
+              sum += static_cast<double>(x[i * shape.cols + k]) * static_cast<double>(w.value(n, k));
+            }
+            const double bound = int16_bound(w, x.data() + i * shape.cols, n) + 1e-7 * std::abs(bias[n]);
+            test::expect_near(y[i * shape.rows + n], sum, bound,
+                              std::string(isa_name(isa)) + " " + at(shape, n_rows, i, n));
+          }
+        }
+        if (::testing::Test::HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(Linear4, Int16IsAnotherComputation) {
+  const TestMatrix w({64, 512, Quant::kNf4, 64}, 12);
+  const std::vector<float> x = test::random_floats(512, 13);
+  for (Isa isa : supported_isas()) {
+    if (isa == Isa::kScalar) continue;  // it has fp32 only
+    std::vector<float> fp32(64), int16(64);
+    linear4(x.data(), 1, w.matrix(), nullptr, fp32.data(), isa);
+    const ComputeScope scope(Compute::kInt16);
+    linear4(x.data(), 1, w.matrix(), nullptr, int16.data(), isa);
+    EXPECT_NE(fp32, int16) << isa_name(isa);
+  }
+  EXPECT_EQ(active_compute(), Compute::kFloat32);
+}
+
+TEST(Linear4, Int16KeepsWhatIsNotFinite) {
+  const ComputeScope scope(Compute::kInt16);
+  const TestMatrix w({16, 256, Quant::kNf4, 64}, 12);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    for (const int64_t column : {0, 70, 255}) {
+      std::vector<float> x = test::random_floats(256, 13), y(16);
+      x[static_cast<size_t>(column)] = bad;
+      for (Isa isa : supported_isas()) {
+        linear4(x.data(), 1, w.matrix(), nullptr, y.data(), isa);
+        for (const float v : y) EXPECT_FALSE(std::isfinite(v)) << isa_name(isa) << ", column " << column;
+      }
+    }
+  }
+}
+
+TEST(Linear4, Int16OfVerySmallAndZeroRows) {
+  const ComputeScope scope(Compute::kInt16);
+  const TestMatrix w({16, 256, Quant::kNf4, 64}, 12);
+  for (const float size : {0.0f, 1e-42f, 1e-31f}) {
+    const std::vector<float> x(256, size);
+    std::vector<float> y(16, 1.0f);
+    for (Isa isa : supported_isas()) {
+      linear4(x.data(), 1, w.matrix(), nullptr, y.data(), isa);
+      for (const float v : y) EXPECT_LE(std::abs(v), 1e-28f) << isa_name(isa);
+    }
+  }
+}
+
+TEST(Linear4, Int16TheNumberOfRowsAndThreadsDoesNotMatter) {
+  const ComputeScope scope(Compute::kInt16);
+  const Q4Shape shape{330, 1100, Quant::kNf4, 64};
+  const TestMatrix w(shape, 16);
+  const std::vector<float> x = test::random_floats(16 * shape.cols, 17);
+  for (Isa isa : supported_isas()) {
+    std::vector<float> all(static_cast<size_t>(16 * shape.rows));
+    linear4(x.data(), 16, w.matrix(), nullptr, all.data(), isa);
+    for (int64_t n_rows = 1; n_rows < 16; ++n_rows) {
+      std::vector<float> some(static_cast<size_t>(n_rows * shape.rows));
+      linear4(x.data(), n_rows, w.matrix(), nullptr, some.data(), isa);
+      EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << isa_name(isa) << ", " << n_rows << " rows";
+    }
+    test::expect_same_on_threads(16 * shape.rows, isa_name(isa),
+                                 [&](float* y) { linear4(x.data(), 16, w.matrix(), nullptr, y, isa); });
   }
 }
 

@@ -1,4 +1,4 @@
-#include "kernels/common/simd_neon.h"
+#include "kernels/common/fixed_neon.h"
 #include "kernels/linear4/generic.h"
 
 namespace pocketlora {

@@ -46,7 +46,7 @@ void lora_linear_generic(const float* x, int64_t n_rows, const Q4Matrix& w, cons
   float* t = frame.floats(n_rows * step);
   if (lora.rank > 0) lora::down<V>(x, n_rows, w.cols, lora, dropout, t);
   if (n_rows <= q4::kGemvRows) {
-    q4::gemv_rows<V>(x, n_rows, w, bias, y);
+    q4::few_rows<V>(x, n_rows, w, bias, y);
     if (lora.rank > 0) add_branch_rows<V>(t, n_rows, lora, w.rows, y);
     return;
   }

@@ -1,4 +1,4 @@
-#include "kernels/common/simd_neon.h"
+#include "kernels/common/fixed_neon.h"
 #include "kernels/lora_linear/generic.h"
 
 namespace pocketlora {

@@ -4,7 +4,9 @@
 
 #include "kernels/common/parallel.h"
 #include "kernels/common/scratch.h"
+#include "kernels/q4/compute.h"
 #include "kernels/q4/decode.h"
+#include "kernels/q4/fixed_rows.h"
 #include "kernels/q4/gemm.h"
 #include "kernels/q4/gemv.h"
 #include "kernels/q4/q4.h"
@@ -12,6 +14,13 @@
 /// The two products of a 4-bit matrix with rows of activations, for vectors V (common/simd_*.h). `Extra` is work that
 /// an op adds while a block of the result is at hand (the LoRA branch).
 namespace pocketlora::q4 {
+
+/// y = x * W^T + bias as the thread asked for it. @param x [n_rows, w.cols], n_rows at most kGemvRows.
+template <class V>
+void few_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
+  if (active_compute() == Compute::kInt16) return fixed_rows<typename V::Fixed>(x, n_rows, w, bias, y);
+  gemv_rows<V>(x, n_rows, w, bias, y);
+}
 
 /// Rows of activations that are worked on at once; it bounds the scratch.
 constexpr int64_t kRowBlock = 256;

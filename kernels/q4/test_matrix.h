@@ -38,10 +38,14 @@ class TestMatrix {
 
   const Q4Matrix& matrix() const { return matrix_; }
 
+  /// The scale of one element's group.
+  float scale(int64_t n, int64_t k) const {
+    return half_to_float(scales_[static_cast<size_t>(n * groups_ + k / matrix_.group)]);
+  }
+
   /// The value of one element by the definition in docs/layout.md.
   float value(int64_t n, int64_t k) const {
-    return q4_codebook(matrix_.quant)[codes_[static_cast<size_t>(n * matrix_.cols + k)]] *
-           half_to_float(scales_[static_cast<size_t>(n * groups_ + k / matrix_.group)]);
+    return q4_codebook(matrix_.quant)[codes_[static_cast<size_t>(n * matrix_.cols + k)]] * scale(n, k);
   }
 
   /// All values, row by row.

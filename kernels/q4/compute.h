@@ -1,0 +1,26 @@
+#pragma once
+
+namespace pocketlora {
+
+/// How the forward products of at most 16 rows are computed (docs/layout.md). The values are those of the C API.
+enum class Compute : int {
+  kFloat32 = 0,  ///< fp32 throughout
+  kInt16 = 1,    ///< rows and codebook in 15 bits, exact integer sums inside a group, fp32 between groups
+};
+
+/// @return what the calling thread asked for; kFloat32 unless a ComputeScope says otherwise.
+Compute active_compute();
+
+/// While it lives, the products that this thread starts are computed so. Kernels without such a path compute in fp32.
+class ComputeScope {
+ public:
+  explicit ComputeScope(Compute compute);
+  ~ComputeScope();
+  ComputeScope(const ComputeScope&) = delete;
+  ComputeScope& operator=(const ComputeScope&) = delete;
+
+ private:
+  Compute before_;
+};
+
+}  // namespace pocketlora
