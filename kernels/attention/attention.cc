@@ -58,6 +58,7 @@ void run_forward(const AttentionKernel& kernel, const Block& block, const Attent
       rows.lse_stride = shape.num_heads;
       rows.window = shape.window;
       rows.scale = shape.scale;
+      rows.softcap = shape.softcap;
       rows.scores = scratch.floats(attention_scores(past, rows.row_end, shape.window));
       kernel.forward(rows);
     }
@@ -135,6 +136,7 @@ void attention_backward(const float* dout, const float* q, const float* k, const
       rows.lse_stride = shape.num_heads;
       rows.window = shape.window;
       rows.scale = shape.scale;
+      rows.softcap = shape.softcap;
       rows.scratch = scratch.floats(attention_grad_scratch(rows.n_rows, group, dim));
       kernel.backward(rows);
     }

@@ -15,12 +15,15 @@ struct AttentionShape {
   int64_t head_dim;
   float scale;         ///< applied to every score
   int64_t window = 0;  ///< keys that a row sees at most, itself included; 0 = all before it
+  float softcap = 0;   ///< a bound c that the scores approach: c · tanh(score / c); 0 = none
 };
 
 /**
- * Causal attention inside each segment: with s_ij = scale · q_i · k_j for the rows j ≤ i of i's segment, j > i −
- * window, lse_i = log Σ_j exp(s_ij)        out_i = Σ_j exp(s_ij − lse_i) · v_j Query head h reads key/value head h /
- * (num_heads / num_kv_heads). Memory is linear in the rows; the result does not depend on the number of threads.
+ * Causal attention inside each segment, over the rows j ≤ i of i's segment, j > i − window:
+ *   s_ij = scale · q_i · k_j, or softcap · tanh(scale · q_i · k_j / softcap)
+ *   lse_i = log Σ_j exp(s_ij)   out_i = Σ_j exp(s_ij − lse_i) · v_j
+ * Query head h reads key/value head h / (num_heads / num_kv_heads). Memory is linear in the rows; the result does not
+ * depend on the number of threads.
  *
  * @param[in] q [n_rows, num_heads · head_dim]
  * @param[in] k,v [n_rows, num_kv_heads · head_dim]
@@ -36,7 +39,7 @@ void attention(const float* q, const float* k, const float* v, const int64_t* se
 
 /**
  * Gradients of `attention`; the probabilities are recomputed from lse.
- *   P_ij = exp(s_ij − lse_i)   dS_ij = P_ij · (dout_i · v_j − dout_i · out_i) · scale
+ *   P_ij = exp(s_ij − lse_i)   dS_ij = P_ij · (dout_i · v_j − dout_i · out_i) · scale [· (1 − (s_ij / softcap)²)]
  *   dq_i = Σ_j dS_ij k_j   dk_j = Σ_i dS_ij q_i   dv_j = Σ_i P_ij dout_i
  *
  * @param[in] dout,q,k,v,out,lse,segments as in `attention`
@@ -91,7 +94,7 @@ struct AttentionRows {
   float* lse;                        ///< rows lse_stride apart, heads 1 apart; or null
   float* scores;                     ///< scratch, attention_scores floats
   int64_t past, row_begin, row_end, group, head_dim, q_stride, kv_bytes, lse_stride, window;
-  float scale;
+  float scale, softcap;
 
   /** The first key that a new row sees, counted from the first cached one. */
   int64_t first_key(int64_t row) const {
@@ -116,7 +119,7 @@ struct AttentionGradRows {
   float *dk, *dv;               ///< as k
   float* scratch;               ///< attention_grad_scratch floats
   int64_t n_rows, group, head_dim, q_stride, kv_stride, lse_stride, window;
-  float scale;
+  float scale, softcap;
 };
 
 /** @return the floats of scratch that one key/value head's gradients need: dense copies of k, v, dk and dv, and a tile.

@@ -9,9 +9,10 @@ namespace {
 
 /** Arguments: rows (training) or cached rows (decoding), query heads, key/value heads, head width. */
 struct Operands {
-  Operands(const benchmark::State& state, int64_t n_new)
+  Operands(const benchmark::State& state, int64_t n_new, float softcap = 0)
       : rows(state.range(0)),
-        shape{n_new, state.range(1), state.range(2), state.range(3), 1 / std::sqrt(static_cast<float>(state.range(3)))},
+        shape{n_new, state.range(1), state.range(2), state.range(3), 1 / std::sqrt(static_cast<float>(state.range(3))),
+              0,     softcap},
         q(bench::random_floats(n_new * shape.num_heads * shape.head_dim, 1)),
         k(bench::random_floats(rows * shape.num_kv_heads * shape.head_dim, 2)),
         v(bench::random_floats(rows * shape.num_kv_heads * shape.head_dim, 3)),
@@ -31,7 +32,7 @@ struct Operands {
 
 void forward(benchmark::State& state, Isa isa) {
   if (bench::skip(state, isa)) return;
-  Operands o(state, state.range(0));
+  Operands o(state, state.range(0), static_cast<float>(state.range(4)));
   const int64_t segments[] = {0, o.rows};
   for (auto _ : state) {
     attention(o.q.data(), o.k.data(), o.v.data(), segments, 1, o.shape, o.out.data(), o.lse.data(), isa);
@@ -42,7 +43,7 @@ void forward(benchmark::State& state, Isa isa) {
 
 void backward(benchmark::State& state, Isa isa) {
   if (bench::skip(state, isa)) return;
-  Operands o(state, state.range(0));
+  Operands o(state, state.range(0), static_cast<float>(state.range(4)));
   const int64_t segments[] = {0, o.rows};
   attention(o.q.data(), o.k.data(), o.v.data(), segments, 1, o.shape, o.out.data(), o.lse.data(), isa);
   for (auto _ : state) {
@@ -74,11 +75,12 @@ void decode(benchmark::State& state, Isa isa) {
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
-  b->ArgNames({"rows", "heads", "kv_heads", "head_dim"});
-  b->Args({256, 9, 3, 64});     // SmolLM2-135M
-  b->Args({256, 32, 8, 64});    // Llama-3.2-1B
-  b->Args({256, 32, 32, 128});  // Llama-2-7B
-  b->Args({1024, 32, 8, 64});
+  b->ArgNames({"rows", "heads", "kv_heads", "head_dim", "softcap"});
+  b->Args({256, 9, 3, 64, 0});     // SmolLM2-135M
+  b->Args({256, 32, 8, 64, 0});    // Llama-3.2-1B
+  b->Args({256, 32, 32, 128, 0});  // Llama-2-7B
+  b->Args({1024, 32, 8, 64, 0});
+  b->Args({256, 8, 4, 256, 50});  // Gemma-2-2B
 }
 
 void decode_shapes(benchmark::internal::Benchmark* b) {

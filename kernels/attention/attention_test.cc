@@ -80,6 +80,10 @@ std::vector<AttentionCase> cases() {
     all.emplace_back(2, 1, 20, std::vector<int64_t>{71, 3}, window);
     all.emplace_back(3, 3, 16, std::vector<int64_t>{1, 40}, window);
   }
+  for (float cap : {0.5f, 3.0f, 50.0f}) {
+    all.emplace_back(4, 2, 20, std::vector<int64_t>{9, 0, 40}, 0, cap);
+    all.emplace_back(2, 1, 64, std::vector<int64_t>{71, 3}, 33, cap);
+  }
   return all;
 }
 
@@ -105,8 +109,8 @@ void check_differences(const AttentionCase& c, std::vector<double> test::WideInp
 
 TEST(Attention, TheReferenceGradientsAreThoseOfFiniteDifferences) {
   // The kernels' gradients are within their bounds of these (the tests above).
-  for (const AttentionCase& c :
-       {AttentionCase(4, 2, 6, {1, 2, 5}), AttentionCase(3, 1, 4, {7}), AttentionCase(4, 2, 4, {3, 7}, 3)}) {
+  for (const AttentionCase& c : {AttentionCase(4, 2, 6, {1, 2, 5}), AttentionCase(3, 1, 4, {7}),
+                                 AttentionCase(4, 2, 4, {3, 7}, 3), AttentionCase(4, 2, 6, {1, 2, 5}, 0, 0.7f)}) {
     const AttentionReference reference(c);
     check_differences(c, &test::WideInputs::q, reference.dq);
     check_differences(c, &test::WideInputs::k, reference.dk);
@@ -115,7 +119,7 @@ TEST(Attention, TheReferenceGradientsAreThoseOfFiniteDifferences) {
 }
 
 TEST(Attention, DoesNotDependOnTheThreads) {
-  const AttentionCase c(6, 2, 24, {40, 1, 35}, 21);
+  const AttentionCase c(6, 2, 24, {40, 1, 35}, 21, 5.0f);
   for (Isa isa : supported_isas()) {
     Buffers one(c), many(c);
     run_forward(c, one, isa);
@@ -131,14 +135,16 @@ TEST(Attention, DoesNotDependOnTheThreads) {
 }
 
 TEST(Attention, LargeScoresStayFinite) {
-  AttentionCase c(2, 1, 16, {6});
-  for (float& q : c.q) q *= 1e4f;
-  for (Isa isa : supported_isas()) {
-    Buffers b(c);
-    run_forward(c, b, isa);
-    run_backward(c, b, isa);
-    for (auto buffer : {&Buffers::out, &Buffers::lse, &Buffers::dq, &Buffers::dk, &Buffers::dv}) {
-      for (int64_t i = 0; i < (b.*buffer).size(); ++i) EXPECT_TRUE(std::isfinite((b.*buffer)[i])) << isa_name(isa);
+  for (float cap : {0.0f, 50.0f}) {
+    AttentionCase c(2, 1, 16, {6}, 0, cap);
+    for (float& q : c.q) q *= 1e4f;
+    for (Isa isa : supported_isas()) {
+      Buffers b(c);
+      run_forward(c, b, isa);
+      run_backward(c, b, isa);
+      for (auto buffer : {&Buffers::out, &Buffers::lse, &Buffers::dq, &Buffers::dk, &Buffers::dv}) {
+        for (int64_t i = 0; i < (b.*buffer).size(); ++i) EXPECT_TRUE(std::isfinite((b.*buffer)[i])) << isa_name(isa);
+      }
     }
   }
 }
@@ -209,7 +215,7 @@ std::string name_of(const AttentionCase& c, CacheFormat format, Isa isa) {
 TEST(AttentionCached, EveryFormatIsTheReferenceOnTheStoredRows) {
   for (const auto& [heads, kv_heads, dim] : {std::array<int64_t, 3>{4, 2, 64}, {3, 3, 18}, {8, 1, 128}, {2, 2, 33}}) {
     for (int64_t window : {0, 1, 5, 30, 64, 100}) {
-      const AttentionCase c(heads, kv_heads, dim, {83}, window);
+      const AttentionCase c(heads, kv_heads, dim, {83}, window, window == 30 ? 2.0f : 0.0f);
       for (CacheFormat format : kCacheFormats) {
         AttentionCase rounded = c;
         rounded.k = values_of(format, stored_rows(format, c.k, kv_heads, dim), dim);
@@ -231,7 +237,7 @@ TEST(AttentionCached, EveryFormatIsTheReferenceOnTheStoredRows) {
 TEST(AttentionCached, ARowHasTheSameBitsHoweverItsBlockWasCut) {
   for (const auto& [heads, head_dim, window] :
        {std::array<int64_t, 3>{4, 64, 0}, {4, 18, 0}, {4, 64, 6}, {2, 32, 1}, {2, 24, 40}}) {
-    const AttentionCase c(heads, 2, head_dim, {43}, window);
+    const AttentionCase c(heads, 2, head_dim, {43}, window, window == 40 ? 2.0f : 0.0f);
     for (CacheFormat format : kCacheFormats) {
       for (Isa isa : supported_isas()) {
         const std::vector<float> whole = cached(c, format, 0, 43, isa);

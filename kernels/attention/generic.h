@@ -27,6 +27,24 @@ inline float scale_and_largest(float* values, int64_t n, float factor) {
   return largest;
 }
 
+/** values[j] = cap · tanh(factor · values[j] / cap). @return the largest result; n > 0. */
+template <class V>
+inline float cap_and_largest(float* values, int64_t n, float factor, float cap) {
+  const auto inner = V::set1(factor / cap), outer = V::set1(cap);
+  const auto capped = [&](typename V::F v) { return V::mul(outer, simd_tanh<V>(V::mul(v, inner))); };
+  auto lanes = V::set1(-cap);
+  int64_t j = 0;
+  for (; j + V::kLanes <= n; j += V::kLanes) {
+    const auto score = capped(V::load(values + j));
+    V::store(values + j, score);
+    lanes = V::max(lanes, score);
+  }
+  if (j < n) V::store_first(values + j, capped(V::load_first(values + j, n - j)), n - j);
+  float largest = V::maximum(lanes);
+  for (; j < n; ++j) largest = values[j] > largest ? values[j] : largest;
+  return largest;
+}
+
 /** values[j] = exp(values[j] − shift). @return their sum. */
 template <class V>
 inline float exp_and_sum(float* values, int64_t n, float shift) {
@@ -111,7 +129,8 @@ struct ForwardTile {
   /** Turns the scores of a vector's own keys into exp(s − maximum), stores its lse. @return their sum. */
   float softmax(int64_t t, float* scores) const {
     const int64_t n_keys = keys_seen(t) - rows.first_key(row_of(t));
-    const float maximum = scale_and_largest<V>(scores, n_keys, rows.scale);
+    const float maximum = rows.softcap > 0 ? cap_and_largest<V>(scores, n_keys, rows.scale, rows.softcap)
+                                           : scale_and_largest<V>(scores, n_keys, rows.scale);
     const float sum = exp_and_sum<V>(scores, n_keys, maximum);
     if (rows.lse != nullptr) rows.lse[row_of(t) * rows.lse_stride + t % rows.group] = maximum + std::log(sum);
     return sum;
@@ -203,16 +222,32 @@ struct BackwardTile {
   void probabilities(int64_t t, float* pt, float* dst) const {
     const int64_t row = t / rows.group, seen = (row + 1 < end ? row + 1 : end) - begin;
     const int64_t oldest = rows.window > 0 ? row + 1 - rows.window - begin : 0, hidden = oldest > 0 ? oldest : 0;
-    const auto lse = V::set1(rows.lse[row * rows.lse_stride + t % rows.group]);
-    const auto shift = V::set1(delta[t]), scale = V::set1(rows.scale);
+    const float lse = rows.lse[row * rows.lse_stride + t % rows.group];
     for (int64_t j = 0; j < hidden; ++j) pt[j] = dst[j] = 0;
-    for_each_vector<V>(seen - hidden, [&](int64_t i, int64_t lanes) {
-      const int64_t j = hidden + i;
-      const auto e = simd_exp<V>(V::sub(V::mul(load_count<V>(pt + j, lanes), scale), lse));
-      store_count<V>(pt + j, e, lanes);
-      store_count<V>(dst + j, V::mul(V::mul(e, V::sub(load_count<V>(dst + j, lanes), shift)), scale), lanes);
-    });
+    if (rows.softcap > 0) {
+      seen_probabilities<true>(pt + hidden, dst + hidden, seen - hidden, lse, delta[t]);
+    } else {
+      seen_probabilities<false>(pt + hidden, dst + hidden, seen - hidden, lse, delta[t]);
+    }
     for (int64_t j = seen; j < end - begin; ++j) pt[j] = dst[j] = 0;
+  }
+
+  template <bool kCapped>
+  void seen_probabilities(float* pt, float* dst, int64_t n, float row_lse, float row_delta) const {
+    const auto lse = V::set1(row_lse), shift = V::set1(row_delta), scale = V::set1(rows.scale);
+    const auto cap = V::set1(rows.softcap), inner = V::set1(kCapped ? rows.scale / rows.softcap : 0);
+    for_each_vector<V>(n, [&](int64_t j, int64_t lanes) {
+      const auto product = load_count<V>(pt + j, lanes);
+      auto score = V::mul(product, scale), slope = scale;
+      if constexpr (kCapped) {
+        const auto t = simd_tanh<V>(V::mul(product, inner));
+        score = V::mul(cap, t);
+        slope = V::mul(scale, V::fnma(t, t, V::set1(1.0f)));
+      }
+      const auto e = simd_exp<V>(V::sub(score, lse));
+      store_count<V>(pt + j, e, lanes);
+      store_count<V>(dst + j, V::mul(V::mul(e, V::sub(load_count<V>(dst + j, lanes), shift)), slope), lanes);
+    });
   }
 };
 

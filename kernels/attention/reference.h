@@ -15,14 +15,16 @@
  * With u = 2^-24 and γ(n) = n·u / (1 − n·u) (sum_bound): a score's error is γ(D)·scale·Σ|q·k|, two
  * roundings of which are those of a stored row's scale; it, the rounding of s −
  * m and 2 ulp of exp are the relative error of exp(s − m); sums over keys and over query rows add γ of their length.
+ * A soft cap's slope is at most 1, so it does not widen a score's error; its quotient, 4 ulp of tanh and a product add
+ * 11 u of the score, and 1 − t² is off by 2·|t| times t's error and two roundings.
  */
 namespace pocketlora::test {
 
 /** Random inputs of one call. */
 struct AttentionCase {
   AttentionCase(int64_t heads, int64_t kv_heads, int64_t dim, const std::vector<int64_t>& lengths,
-                int64_t largest_window = 0)
-      : num_heads(heads), num_kv_heads(kv_heads), head_dim(dim), window(largest_window) {
+                int64_t largest_window = 0, float score_cap = 0)
+      : num_heads(heads), num_kv_heads(kv_heads), head_dim(dim), window(largest_window), softcap(score_cap) {
     segments.push_back(0);
     for (const int64_t length : lengths) segments.push_back(segments.back() + length);
     q = random_floats(q_size(), 21);
@@ -39,13 +41,17 @@ struct AttentionCase {
   int64_t q_size() const { return n_rows() * q_stride(); }
   int64_t kv_size() const { return n_rows() * kv_stride(); }
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(head_dim)); }
-  AttentionShape shape() const { return {n_rows(), num_heads, num_kv_heads, head_dim, scale(), window}; }
+  AttentionShape shape() const { return {n_rows(), num_heads, num_kv_heads, head_dim, scale(), window, softcap}; }
+  /** What becomes of a scaled product. */
+  double capped(double score) const { return softcap > 0 ? softcap * std::tanh(score / softcap) : score; }
   std::string name() const {
     return std::to_string(num_heads) + ":" + std::to_string(num_kv_heads) + " heads of " + std::to_string(head_dim) +
-           ", " + std::to_string(n_rows()) + " rows, window " + std::to_string(window) + ",";
+           ", " + std::to_string(n_rows()) + " rows, window " + std::to_string(window) + ", cap " +
+           std::to_string(softcap) + ",";
   }
 
   int64_t num_heads, num_kv_heads, head_dim, window;
+  float softcap;
   std::vector<int64_t> segments;
   std::vector<float> q, k, v, dout;
 };
@@ -89,7 +95,7 @@ inline double weighted_output(const AttentionCase& c, const WideInputs& x) {
     double norm = 0, sum = 0;
     for (int64_t j = first; j <= i; ++j) {
       const int64_t kv = j * c.kv_stride() + kv_head;
-      const double p = std::exp(c.scale() * wide_dot(x.q, q, x.k, kv, c.head_dim));
+      const double p = std::exp(c.capped(c.scale() * wide_dot(x.q, q, x.k, kv, c.head_dim)));
       norm += p;
       sum += p * wide_dot(c.dout, q, x.v, kv, c.head_dim);
     }
@@ -124,11 +130,19 @@ class AttentionReference {
  private:
   static constexpr double kUnit = std::numeric_limits<float>::epsilon() / 2;
 
-  /** One key as a row sees it: its score and the score's error. */
+  /** One key as a row sees it: its score, the score's slope in the scaled product, and their errors. */
   struct Key {
     int64_t at;
-    double score, error;
+    double score, error, slope, slope_error;
   };
+
+  Key key_of(int64_t at, double product, double error) const {
+    if (c_.softcap == 0) return {at, product, error, 1, 0};
+    const double t = std::tanh(product / c_.softcap), slope = 1 - t * t;
+    const double t_error = slope * error / c_.softcap + 10 * kUnit * std::abs(t);
+    return {at, c_.softcap * t, c_.softcap * t_error + kUnit * c_.softcap * std::abs(t), slope,
+            2 * std::abs(t) * t_error + 2 * kUnit};
+  }
 
   void add_row(int64_t head, int64_t first, int64_t i) {
     const int64_t dim = c_.head_dim, q = i * c_.q_stride() + head * dim;
@@ -137,7 +151,7 @@ class AttentionReference {
     for (int64_t j = first; j <= i; ++j) {
       const int64_t at = j * c_.kv_stride() + head / c_.group() * dim;
       const double magnitude = c_.scale() * wide_dot(c_.q, q, c_.k, at, dim, true);
-      keys.push_back({at, c_.scale() * wide_dot(c_.q, q, c_.k, at, dim), sum_bound(dim, magnitude, 4)});
+      keys.push_back(key_of(at, c_.scale() * wide_dot(c_.q, q, c_.k, at, dim), sum_bound(dim, magnitude, 4)));
       maximum = std::max(maximum, keys.back().score);
     }
     const double log_sum = add_forward(keys, maximum, q, i * c_.num_heads + head);
@@ -179,8 +193,9 @@ class AttentionReference {
       const double dp = wide_dot(c_.dout, q, c_.v, key.at, dim) - delta;
       const double dp_error =
           sum_bound(dim, wide_dot(c_.dout, q, c_.v, key.at, dim, true) + delta_magnitude, 2) + 3 * kUnit * std::abs(dp);
-      const double ds = c_.scale() * p * dp;
-      const double ds_error = c_.scale() * (p_error * std::abs(dp) + p * dp_error);
+      const double ds = c_.scale() * p * dp * key.slope;
+      const double ds_error =
+          c_.scale() * ((p_error * std::abs(dp) + p * dp_error) * key.slope + p * std::abs(dp) * key.slope_error);
       for (int64_t d = 0; d < dim; ++d) {
         const size_t row = static_cast<size_t>(q + d);
         add_product(dq, q + d, ds, ds_error, c_.k[static_cast<size_t>(key.at + d)], n);

@@ -41,13 +41,19 @@ void read_row(const AttentionRows& rows, const uint8_t* cached, const uint8_t* f
   }
 }
 
+/** A score from its product: scaled, and capped where there is a cap. */
+float score_of(float product, float scale, float softcap) {
+  const float score = scale * product;
+  return softcap > 0 ? softcap * std::tanh(score / softcap) : score;
+}
+
 void attend(const AttentionRows& rows, int64_t head, int64_t i, float* row) {
   const int64_t first = rows.first_key(i), end = rows.past + i + 1;
   const float* q = rows.q + i * rows.q_stride + head * rows.head_dim;
   float maximum = -INFINITY;
   for (int64_t j = first; j < end; ++j) {
     read_row(rows, rows.k_cache, rows.k, j, row);
-    rows.scores[j - first] = rows.scale * dot(q, row, rows.head_dim);
+    rows.scores[j - first] = score_of(dot(q, row, rows.head_dim), rows.scale, rows.softcap);
     maximum = std::fmax(maximum, rows.scores[j - first]);
   }
   float* out = rows.out + i * rows.q_stride + head * rows.head_dim;
@@ -72,8 +78,9 @@ void add_row_gradients(const AttentionGradRows& rows, int64_t head, int64_t i) {
   for (int64_t d = 0; d < dim; ++d) dq[d] = 0;
   for (int64_t j = rows.window > 0 ? std::max<int64_t>(0, i + 1 - rows.window) : 0; j <= i; ++j) {
     const int64_t kv = j * rows.kv_stride;
-    const float p = std::exp(rows.scale * dot(q, rows.k + kv, dim) - lse);
-    const float ds = p * (dot(dout, rows.v + kv, dim) - delta) * rows.scale;
+    const float score = score_of(dot(q, rows.k + kv, dim), rows.scale, rows.softcap);
+    const float p = std::exp(score - lse), capped = rows.softcap > 0 ? score / rows.softcap : 0;
+    const float ds = p * (dot(dout, rows.v + kv, dim) - delta) * rows.scale * (1 - capped * capped);
     add_scaled(dq, ds, rows.k + kv, dim);
     add_scaled(rows.dk + kv, ds, q, dim);
     add_scaled(rows.dv + kv, p, dout, dim);

@@ -31,13 +31,13 @@ Error gelu_tanh_backward_out(const Tensor& dy, const Tensor& x, Tensor& out);
 Error soft_cap_out(const Tensor& x, double cap, Tensor& out);
 
 Error attention_out(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& segments, int64_t head_dim,
-                    double scale, int64_t window, Tensor& out, Tensor& lse);
+                    double scale, int64_t window, double softcap, Tensor& out, Tensor& lse);
 Error attention_backward_out(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
                              const Tensor& lse, const Tensor& segments, int64_t head_dim, double scale, int64_t window,
-                             Tensor& dq, Tensor& dk, Tensor& dv);
+                             double softcap, Tensor& dq, Tensor& dk, Tensor& dv);
 Error attention_cached_out(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& k_cache,
                            const Tensor& v_cache, const Tensor& past, int64_t head_dim, double scale, int64_t window,
-                           Tensor& out);
+                           double softcap, Tensor& out);
 
 Error linear4_out(const Tensor& x, const Tensor& w, const Tensor* bias, int64_t n, int64_t k, int64_t quant,
                   int64_t group, Tensor& out);

@@ -7,14 +7,15 @@ namespace {
 
 /** Checks q, k and v [N, heads · head_dim] against each other. Heads are 0 where head_dim is not positive. */
 AttentionShape check_qkv(Checker& check, const Tensor& q, const Tensor& k, const Tensor& v, int64_t head_dim,
-                         double scale, int64_t window) {
+                         double scale, int64_t window, double softcap) {
   const int64_t rows = size_at(q, 0), kv_width = size_at(k, 1);
   check.f32("q", q, {kAny, kAny});
   check.f32("k", k, {rows, kAny});
   check.f32("v", v, {rows, kv_width});
   check.expect(head_dim > 0, "a positive head_dim");
   check.expect(window >= 0, "a window of 0 (none) or more");
-  AttentionShape shape{rows, 0, 0, head_dim, static_cast<float>(scale), window};
+  check.expect(softcap >= 0, "a softcap of 0 (none) or more");
+  AttentionShape shape{rows, 0, 0, head_dim, static_cast<float>(scale), window, static_cast<float>(softcap)};
   if (!check.ok()) return shape;
   shape.num_heads = size_at(q, 1) / head_dim;
   shape.num_kv_heads = kv_width / head_dim;
@@ -27,9 +28,9 @@ AttentionShape check_qkv(Checker& check, const Tensor& q, const Tensor& k, const
 }  // namespace
 
 Error attention_out(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& segments, int64_t head_dim,
-                    double scale, int64_t window, Tensor& out, Tensor& lse) {
+                    double scale, int64_t window, double softcap, Tensor& out, Tensor& lse) {
   Checker check("attention");
-  const AttentionShape shape = check_qkv(check, q, k, v, head_dim, scale, window);
+  const AttentionShape shape = check_qkv(check, q, k, v, head_dim, scale, window, softcap);
   check.segments(segments, shape.n_rows);
   check.output("out0", out, {shape.n_rows, size_at(q, 1)});
   check.output("out1", lse, {shape.n_rows, shape.num_heads});
@@ -41,9 +42,9 @@ Error attention_out(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
 
 Error attention_backward_out(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
                              const Tensor& lse, const Tensor& segments, int64_t head_dim, double scale, int64_t window,
-                             Tensor& dq, Tensor& dk, Tensor& dv) {
+                             double softcap, Tensor& dq, Tensor& dk, Tensor& dv) {
   Checker check("attention_backward");
-  const AttentionShape shape = check_qkv(check, q, k, v, head_dim, scale, window);
+  const AttentionShape shape = check_qkv(check, q, k, v, head_dim, scale, window, softcap);
   const int64_t rows = shape.n_rows, width = size_at(q, 1), kv_width = size_at(k, 1);
   check.f32("dout", dout, {rows, width});
   check.f32("out", out, {rows, width});
@@ -61,9 +62,9 @@ Error attention_backward_out(const Tensor& dout, const Tensor& q, const Tensor& 
 
 Error attention_cached_out(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& k_cache,
                            const Tensor& v_cache, const Tensor& past, int64_t head_dim, double scale, int64_t window,
-                           Tensor& out) {
+                           double softcap, Tensor& out) {
   Checker check("attention_cached");
-  const AttentionShape shape = check_qkv(check, q, k, v, head_dim, scale, window);
+  const AttentionShape shape = check_qkv(check, q, k, v, head_dim, scale, window, softcap);
   const int64_t capacity = size_at(k_cache, 0), row_bytes = size_at(k_cache, 1);
   check.u8("k_cache", k_cache, {kAny, kAny});
   check.u8("v_cache", v_cache, {capacity, row_bytes});

@@ -185,11 +185,12 @@ TEST_F(Ops, LabelsOutsideTheVocabularyAreRefused) {
   }
 }
 
-Error run_attention(std::vector<int64_t> segments, SizesType q_width = 16, int64_t head_dim = 4, int64_t window = 0) {
+Error run_attention(std::vector<int64_t> segments, SizesType q_width = 16, int64_t head_dim = 4, int64_t window = 0,
+                    double softcap = 0) {
   Call call("attention");
   const SizesType count = static_cast<SizesType>(segments.size());
   call.zeros({5, q_width}).zeros({5, 8}).zeros({5, 8}).longs({count}, std::move(segments)).integer(head_dim).real(0.5);
-  call.integer(window);
+  call.integer(window).real(softcap);
   return call.output({5, q_width}).output({5, 4}).run();
 }
 
@@ -209,16 +210,18 @@ TEST_F(Ops, HeadsMustBeWholeAndGrouped) {
   EXPECT_EQ(run_attention({0, 5}, 16, 0), Error::InvalidArgument);  // no width
 }
 
-TEST_F(Ops, AWindowIsNotNegative) {
+TEST_F(Ops, NeitherWindowNorSoftcapIsNegative) {
   EXPECT_EQ(run_attention({0, 5}, 16, 4, 3), Error::Ok);
   EXPECT_EQ(run_attention({0, 5}, 16, 4, -1), Error::InvalidArgument);
+  EXPECT_EQ(run_attention({0, 5}, 16, 4, 0, 50.0), Error::Ok);
+  EXPECT_EQ(run_attention({0, 5}, 16, 4, 0, -50.0), Error::InvalidArgument);
 }
 
 Error run_attention_cached(SizesType row_bytes, int64_t past) {
   Call call("attention_cached");
   const std::vector<uint8_t> cache(static_cast<size_t>(3 * row_bytes));
   call.zeros({2, 8}).zeros({2, 8}).zeros({2, 8}).bytes({3, row_bytes}, cache).bytes({3, row_bytes}, cache);
-  call.longs({1}, {past}).integer(8).real(0.5).integer(0);
+  call.longs({1}, {past}).integer(8).real(0.5).integer(0).real(0);
   return call.output({2, 8}).run();
 }
 

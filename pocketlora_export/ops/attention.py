@@ -34,16 +34,18 @@ def _segment_mask(segments: Tensor, rows: int, window: int) -> Tensor:
     return (owner[:, None] == owner[None, :]) & _sees(index[:, None], index[None, :], window)
 
 
-def _scores(q: Tensor, k: Tensor, segments: Tensor, head_dim: int, scale: float, window: int) -> Tensor:
+def _scores(q: Tensor, k: Tensor, head_dim: int, scale: float, softcap: float) -> Tensor:
+    """[heads, N, keys], scaled and capped, without a mask."""
     repeat = q.shape[1] // k.shape[1]
     scores = _heads(q, head_dim) @ _heads(k, head_dim, repeat).transpose(1, 2) * scale
-    return scores.masked_fill(~_segment_mask(segments, q.shape[0], window), float("-inf"))
+    return softcap * torch.tanh(scores / softcap) if softcap else scores
 
 
 def _forward(
-    q: Tensor, k: Tensor, v: Tensor, segments: Tensor, head_dim: int, scale: float, window: int
+    q: Tensor, k: Tensor, v: Tensor, segments: Tensor, head_dim: int, scale: float, window: int, softcap: float
 ) -> tuple[Tensor, Tensor]:
-    scores = _scores(q, k, segments, head_dim, scale, window)
+    hidden = ~_segment_mask(segments, q.shape[0], window)
+    scores = _scores(q, k, head_dim, scale, softcap).masked_fill(hidden, float("-inf"))
     lse = torch.logsumexp(scores, dim=-1)
     probs = torch.exp(scores - lse[..., None])
     values = _heads(v, head_dim, q.shape[1] // k.shape[1])
@@ -61,12 +63,17 @@ def _backward(
     head_dim: int,
     scale: float,
     window: int,
+    softcap: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     repeat = q.shape[1] // k.shape[1]
-    probs = torch.exp(_scores(q, k, segments, head_dim, scale, window) - lse.transpose(0, 1)[..., None])
+    scores = _scores(q, k, head_dim, scale, softcap)
+    hidden = ~_segment_mask(segments, q.shape[0], window)
+    probs = torch.exp(scores - lse.transpose(0, 1)[..., None]).masked_fill(hidden, 0)
     dout_h = _heads(dout, head_dim)
     delta = (dout_h * _heads(out, head_dim)).sum(-1, keepdim=True)
     dscores = probs * (dout_h @ _heads(v, head_dim, repeat).transpose(1, 2) - delta) * scale
+    if softcap:
+        dscores = dscores * (1 - (scores / softcap).square())
     rows_dim = (q.shape[0], head_dim)
     dq = dscores @ _heads(k, head_dim, repeat)
     dk = (dscores.transpose(1, 2) @ _heads(q, head_dim)).view(-1, repeat, *rows_dim).sum(1)
@@ -84,14 +91,14 @@ def _cached(
     head_dim: int,
     scale: float,
     window: int,
+    softcap: float,
 ) -> Tensor:
     rows, seen = q.shape[0], int(past.item())
     keys, values = (_all_rows(cache[:seen], new, head_dim) for cache, new in ((k_cache, k), (v_cache, v)))
-    repeat = q.shape[1] // k.shape[1]
-    scores = _heads(q, head_dim) @ _heads(keys, head_dim, repeat).transpose(1, 2) * scale
+    scores = _scores(q, keys, head_dim, scale, softcap)
     visible = _sees(torch.arange(rows)[:, None] + seen, torch.arange(seen + rows)[None, :], window)
     probs = scores.masked_fill(~visible, float("-inf")).softmax(-1)
-    return _rows(probs @ _heads(values, head_dim, repeat))
+    return _rows(probs @ _heads(values, head_dim, q.shape[1] // k.shape[1]))
 
 
 def _all_rows(cache: Tensor, new: Tensor, head_dim: int) -> Tensor:
@@ -103,25 +110,26 @@ def _all_rows(cache: Tensor, new: Tensor, head_dim: int) -> Tensor:
 
 attention = define(
     "attention",
-    "Tensor q, Tensor k, Tensor v, Tensor segments, int head_dim, float scale, int window",
+    "Tensor q, Tensor k, Tensor v, Tensor segments, int head_dim, float scale, int window, float softcap",
     returns=2,
     reference=_forward,
-    fake=lambda q, k, v, segments, head_dim, scale, window: (
+    fake=lambda q, k, v, *rest: (
         torch.empty_like(q),
-        q.new_empty(q.shape[0], q.shape[1] // head_dim),
+        q.new_empty(q.shape[0], q.shape[1] // rest[1]),
     ),
 )
 attention_backward = define(
     "attention_backward",
     "Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor segments, int head_dim, float scale, "
-    "int window",
+    "int window, float softcap",
     returns=3,
     reference=_backward,
     fake=lambda dout, q, k, v, *rest: (torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)),
 )
 attention_cached = define(
     "attention_cached",
-    "Tensor q, Tensor k, Tensor v, Tensor k_cache, Tensor v_cache, Tensor past, int head_dim, float scale, int window",
+    "Tensor q, Tensor k, Tensor v, Tensor k_cache, Tensor v_cache, Tensor past, int head_dim, float scale, int window, "
+    "float softcap",
     returns=1,
     reference=_cached,
     fake=lambda q, *rest: torch.empty_like(q),
@@ -129,14 +137,14 @@ attention_cached = define(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, segments, ctx.head_dim, ctx.scale, ctx.window = inputs
+    q, k, v, segments, *ctx.shape = inputs
     ctx.save_for_backward(q, k, v, *output, segments)
 
 
 def _formula(ctx: Any, dout: Tensor, _dlse: Tensor | None) -> tuple[Tensor | None, ...]:
     q, k, v, out, lse, segments = ctx.saved_tensors
-    grads = attention_backward(dout, q, k, v, out, lse, segments, ctx.head_dim, ctx.scale, ctx.window)
-    return (*grads, None, None, None, None)
+    grads = attention_backward(dout, q, k, v, out, lse, segments, *ctx.shape)
+    return (*grads, *[None] * 5)
 
 
 autograd("attention", _formula, _setup)

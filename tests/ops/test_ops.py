@@ -48,8 +48,15 @@ DIFFERENTIABLE: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]
     "swiglu": (ops.swiglu, lambda: (rand(ROWS, 6), rand(ROWS, 6))),
     "geglu_tanh": (ops.geglu_tanh, lambda: (rand(ROWS, 6), rand(ROWS, 6))),
     "gelu_tanh": (ops.gelu_tanh, lambda: (rand(ROWS, 6),)),
-    "attention": (lambda *args: ops.attention(*args)[0], lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 0)),
-    "attention_window": (lambda *args: ops.attention(*args)[0], lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 2)),
+    "attention": (lambda *args: ops.attention(*args)[0], lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 0, 0.0)),
+    "attention_window": (
+        lambda *args: ops.attention(*args)[0],
+        lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 2, 0.0),
+    ),
+    "attention_softcap": (
+        lambda *args: ops.attention(*args)[0],
+        lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 0, 0.7),
+    ),
     "linear4": (ops.linear4, lambda: (rand(ROWS, SPEC.cols), matrix(), None, *Q4)),
     "lora_linear": (ops.lora_linear, lambda: lora_inputs(3, None)),
     "lora_linear_dropout": (ops.lora_linear, lambda: lora_inputs(2, 0.4)),
@@ -85,15 +92,15 @@ OPCHECK: dict[str, Callable[[], tuple[Any, ...]]] = {
     "geglu_tanh_backward": lambda: (rand(ROWS, 6), rand(ROWS, 6), rand(ROWS, 6)),
     "gelu_tanh_backward": lambda: (rand(ROWS, 6), rand(ROWS, 6)),
     "soft_cap": lambda: (rand(ROWS, 6), 30.0),
-    "attention": lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 2),
+    "attention": lambda: (*attention_inputs(), SEGMENTS, 4, 0.5, 2, 1.5),
     "attention_backward": lambda: (
         *(rand(ROWS, 16), *attention_inputs(), rand(ROWS, 16), rand(ROWS, 4)),
-        *(SEGMENTS, 4, 0.5, 2),
+        *(SEGMENTS, 4, 0.5, 2, 1.5),
     ),
     "attention_cached": lambda: (
         *attention_inputs(),
         *(store_rows(torch.randn(9, 8), 4, "float32") for _ in "kv"),
-        *(torch.tensor([4]), 4, 0.5, 3),
+        *(torch.tensor([4]), 4, 0.5, 3, 1.5),
     ),
     "linear4_backward": lambda: (rand(ROWS, SPEC.rows), matrix(), *Q4),
     "lora_linear": lambda: lora_inputs(2, 0.5),
@@ -149,16 +156,19 @@ def test_head_loss_gradient_and_ignored_labels() -> None:
 
 
 @pytest.mark.parametrize("window", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("softcap", [0.0, 1.5])
 @pytest.mark.parametrize("cache_format", CACHE_FORMATS)
-def test_attention_cached_continues_attention(cache_format: CacheFormat, window: int) -> None:
+def test_attention_cached_continues_attention(cache_format: CacheFormat, softcap: float, window: int) -> None:
     """It is the attention over the rows as the cache stores them, the new ones included."""
     torch.manual_seed(0)
     head_dim = 8
     q, k, v = torch.randn(ROWS, 16), torch.randn(ROWS, 8), torch.randn(ROWS, 8)
     k_cache, v_cache = (store_rows(rows, head_dim, cache_format) for rows in (k, v))
     stored = [load_rows(cache, head_dim, k) for cache in (k_cache, v_cache)]
-    whole = ops.attention(q, *stored, torch.tensor([0, ROWS]), head_dim, 0.5, window)[0]
-    tail = ops.attention_cached(q[3:], k[3:], v[3:], k_cache, v_cache, torch.tensor([3]), head_dim, 0.5, window)
+    whole = ops.attention(q, *stored, torch.tensor([0, ROWS]), head_dim, 0.5, window, softcap)[0]
+    tail = ops.attention_cached(
+        q[3:], k[3:], v[3:], k_cache, v_cache, torch.tensor([3]), head_dim, 0.5, window, softcap
+    )
     torch.testing.assert_close(tail, whole[3:])
 
 
@@ -177,11 +187,11 @@ def test_stored_rows_are_within_half_a_step(cache_format: CacheFormat, step: flo
 def test_a_window_is_a_mask() -> None:
     torch.manual_seed(0)
     q, k, v = (tensor.detach() for tensor in attention_inputs())
-    found = ops.attention(q, k, v, torch.tensor([0, ROWS]), 4, 0.5, 2)[0]
+    found = ops.attention(q, k, v, torch.tensor([0, ROWS]), 4, 0.5, 2, 0.0)[0]
     for row in range(ROWS):
         first = max(0, row - 1)
         seen = slice(first, row + 1)
-        alone = ops.attention(q[seen], k[seen], v[seen], torch.tensor([0, row + 1 - first]), 4, 0.5, 0)[0]
+        alone = ops.attention(q[seen], k[seen], v[seen], torch.tensor([0, row + 1 - first]), 4, 0.5, 0, 0.0)[0]
         torch.testing.assert_close(found[row], alone[-1])
 
 
