@@ -28,19 +28,18 @@ LARGEST_RATIO = 1.2
 
 def lower_only(config: dict[str, Any], out: Path) -> dict[str, float]:
     """Lower a configuration to train.pte and infer.pte; wall and CPU seconds without imports."""
-    from pocketlora_export.families.base import Quantization, QuantScheme
-    from pocketlora_export.families.registry import get_family
+    from pocketlora_export.families.registry import decoder_model
     from pocketlora_export.graphs.stage import Limits
+    from pocketlora_export.graphs.weights import Quantization, QuantScheme
     from pocketlora_export.lower.model import lower_model
 
-    family = get_family(config)
-    facts = family.facts(config, "random")
+    model = decoder_model(config, "random")
     nf4 = QuantScheme("nf4", 64)
-    targets = family.modules(facts)
+    targets = model.modules()
     limits = Limits(max_seq_len=512, train_t_max=256, prefill_t_max=256, max_rank=16, max_segments=64)
     start, cpu = time.perf_counter(), time.process_time()
-    decoder = family.decoder(facts, Quantization(nf4, nf4, nf4), targets)
-    lower_model(decoder, family.sites(facts, targets), limits, "cpu", out)
+    decoder = model.decoder(Quantization(nf4, nf4, nf4), targets, limits.max_seq_len)
+    lower_model(decoder, model.sites(targets), limits, "cpu", out)
     return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
 
 

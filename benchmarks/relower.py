@@ -9,7 +9,7 @@ from pathlib import Path
 from pocketlora_export.bundle.manifest import BASE, MANIFEST, Manifest
 from pocketlora_export.bundle.reader import read_manifest
 from pocketlora_export.bundle.writer import list_files, write_manifest
-from pocketlora_export.families.registry import get_family
+from pocketlora_export.families.registry import decoder_model
 from pocketlora_export.lower.model import lower_model
 from pocketlora_export.plan.config import open_config
 from pocketlora_export.recipes import describe
@@ -36,12 +36,12 @@ def relower(bundle: Path, model: Path, recipe: Recipe, output: Path) -> Path:
 
 def _manifest(bundle: Path, model: Path, recipe: Recipe, output: Path) -> Manifest:
     config, name = open_config(str(model))
-    family = get_family(config)
-    facts = family.facts(config, name)
+    described = decoder_model(config, name)
+    facts = described.facts
     quantization, limits = describe.quantization_of(recipe, facts.tie_word_embeddings), describe.limits_of(recipe)
-    targets = family.modules(facts)
-    sites = family.sites(facts, targets)
-    decoder = family.decoder(facts, quantization, targets)
+    targets = described.modules()
+    sites = described.sites(targets)
+    decoder = described.decoder(quantization, targets, limits.max_seq_len)
     programs = lower_model(decoder, sites, limits, recipe.backend, output)
     old = read_manifest(bundle).manifest
     return Manifest(

@@ -27,8 +27,17 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
+class Rope(_Model):
+    """A rotary table that `embed` makes: its name, columns (entries of a head that it rotates), base, scaling."""
+
+    name: str
+    dim: Positive
+    theta: float
+    scaling: dict[str, Any] | None
+
+
 class Model(_Model):
-    """Facts of the decoder."""
+    """Facts of the decoder. `sliding_window`: of those layers that have one."""
 
     family: str
     architecture: str
@@ -43,13 +52,10 @@ class Model(_Model):
     head_dim: Positive
     vocab_size: Positive
     max_position_embeddings: Positive
-    rms_norm_eps: float
-    rope_theta: float
-    rope_scaling: dict[str, Any] | None
+    norm_eps: float
+    rope: list[Rope]
     sliding_window: Positive | None
     tie_word_embeddings: bool
-    attention_bias: bool
-    mlp_bias: bool
     bos_token_id: int | None
     eos_token_ids: list[int]
     pad_token_id: int | None

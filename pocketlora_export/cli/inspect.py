@@ -69,7 +69,12 @@ def model_rows(manifest: Manifest) -> Rows:
     yield "layers × hidden (mlp)", f"{model.num_layers} × {model.hidden_size} ({model.intermediate_size})"
     yield "heads", f"{model.num_heads} of {model.head_dim}, {model.num_kv_heads} key-value"
     yield "vocabulary", f"{model.vocab_size}, head {'tied' if model.tie_word_embeddings else 'of its own'}"
-    yield "rotary", f"theta {model.rope_theta:g}, scaling {(model.rope_scaling or {}).get('rope_type', 'none')}"
+    for table in model.rope:
+        scaling = (table.scaling or {}).get("rope_type", "none")
+        yield (
+            "rotary",
+            f"{table.name}: {table.dim} of {model.head_dim} entries, theta {table.theta:g}, scaling {scaling}",
+        )
     yield "tokenizer", _tokenizer(manifest)
     yield "made by", ", ".join(f"{k} {v}" for k, v in manifest.generator.items())
     yield "base SHA-256", manifest.base_sha256

@@ -1,20 +1,42 @@
-"""What a model family tells the toolchain: facts, weights, LoRA sites and stages."""
+"""What a model family tells the toolchain: facts, weights, LoRA sites and stages, from one description of a layer."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar
 
+from pocketlora_export.families.config_keys import ConfigKeys, dropout_notes, required_problems
+from pocketlora_export.families.rotary import ROPE_TYPES, rope_parameters, rope_problems, rotary_table
 from pocketlora_export.graphs.decoder import Decoder, LoraSite
-from pocketlora_export.q4 import Q4Spec, Scheme
+from pocketlora_export.graphs.parts.block import DecoderBlock
+from pocketlora_export.graphs.parts.ends import Embedding, Head, RotaryTable
+from pocketlora_export.graphs.parts.linear import Linear
+from pocketlora_export.graphs.parts.norm import Norm, RmsNorm
+from pocketlora_export.graphs.weights import Quantization, QuantScheme, WeightSpec
 
-Role = Literal["linear", "embedding", "head", "norm", "bias"]
+# Names and shapes of tensors do not depend on how they are stored.
+_ANY = Quantization(*[QuantScheme("nf4", 64)] * 3)
+
+
+@dataclass(frozen=True)
+class RopeFacts:
+    """A rotary table: its name, columns (entries of a head that it rotates), base, and scaling (null = none)."""
+
+    name: str
+    dim: int
+    theta: float
+    scaling: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Facts of a decoder as written in the manifest's `model`."""
+    """Facts of a decoder as written in the manifest's `model`.
+
+    `sliding_window`: of the layers that have one (the stages say which); None = no layer has.
+    """
 
     family: str
     architecture: str
@@ -27,78 +49,239 @@ class ModelFacts:
     head_dim: int
     vocab_size: int
     max_position_embeddings: int
-    rms_norm_eps: float
-    rope_theta: float
-    rope_scaling: dict[str, Any] | None
+    norm_eps: float
+    rope: tuple[RopeFacts, ...]
     tie_word_embeddings: bool
-    attention_bias: bool
-    mlp_bias: bool
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...] = field(default=())
     pad_token_id: int | None = None
     sliding_window: int | None = None
 
 
-@dataclass(frozen=True)
-class WeightSpec:
-    """One tensor of the checkpoint. `name` is the Hugging Face name, also its name in base.ptd."""
+class Linears:
+    """Makes the linear layers of a block, in layer order: stored form, LoRA site or none, number of the site."""
 
-    name: str
-    shape: tuple[int, ...]
-    role: Role
+    def __init__(self, quantization: Quantization, targets: Collection[str] | None) -> None:
+        self._scheme, self._targets, self._count = quantization.linear, targets, 0
+
+    def __call__(self, name: str, in_features: int, out_features: int, bias: bool = False) -> Linear:
+        """A linear layer. `name` is relative to the layer ("self_attn.q_proj")."""
+        site, self._count = self._count, self._count + 1
+        lora = self._targets is None or name.rpartition(".")[2] in self._targets
+        return Linear(name, self._scheme.spec(out_features, in_features), bool(bias), lora, site)
+
+
+class DecoderModel(ABC):
+    """A model of a family, from its config.json. A family says which keys it understands, and what a layer is.
+
+    Args:
+        config: config.json, checked (`check_config`).
+        name: the model's name.
+    """
+
+    family: ClassVar[str]
+    architecture: ClassVar[str]
+    keys: ClassVar[ConfigKeys]
+    rope_types: ClassVar[tuple[str, ...]] = ROPE_TYPES
+    activations: ClassVar[tuple[str, ...]] = ("silu",)
+
+    def __init__(self, config: Mapping[str, Any], name: str) -> None:
+        self.config: Any = self._parse(config)
+        self.notes = tuple(dropout_notes(config))
+        self.facts = self._facts(name)
+
+    # What a family may say otherwise.
+
+    @abstractmethod
+    def block(self, kind: str, linear: Linears) -> DecoderBlock:
+        """One kind of decoder layer; its linear layers are made in layer order."""
+
+    def layer_kinds(self) -> Sequence[str]:
+        """The kind of each layer."""
+        layers: int = self.config.num_hidden_layers
+        return ("full",) * layers
+
+    @classmethod
+    def check_values(cls, config: Mapping[str, Any]) -> list[str]:
+        """Problems of the family's own keys: key, what was expected, what was found."""
+        del config
+        return []
+
+    def rotary_tables(self, context: int) -> list[RotaryTable]:
+        """The rotary tables that the blocks read, for texts of at most `context` tokens."""
+        return [rotary_table(self._model_class(), self.config, "rope", context)]
+
+    def rope_facts(self) -> list[RopeFacts]:
+        """The same for the manifest."""
+        return [_rope_facts(table, rope_parameters(self.config)) for table in self.rotary_tables(1)]
+
+    def final_norm(self) -> Norm:
+        """The norm before the head, named relative to the model."""
+        return RmsNorm("norm", self.config.hidden_size, self.config.rms_norm_eps)
 
     @property
-    def quantized(self) -> bool:
-        """Whether the tensor is stored in 4 bits."""
-        return self.role in ("linear", "embedding", "head")
+    def embedding_scale(self) -> float:
+        """What embedded rows are multiplied with."""
+        return 1.0
 
+    @property
+    def logits_scale(self) -> float:
+        """What logits are multiplied with."""
+        return 1.0
 
-@dataclass(frozen=True)
-class QuantScheme:
-    """A 4-bit scheme and its group size."""
+    @property
+    def sliding_window(self) -> int | None:
+        """Of the layers that have one."""
+        return None
 
-    scheme: Scheme
-    group_size: int
+    # What follows from it.
 
-
-@dataclass(frozen=True)
-class Quantization:
-    """How the linear layers, the embedding and the head are stored."""
-
-    linear: QuantScheme
-    embedding: QuantScheme
-    head: QuantScheme
-
-    def of(self, role: Role) -> QuantScheme:
-        """The scheme of a quantized role."""
-        return {"linear": self.linear, "embedding": self.embedding, "head": self.head}[role]
-
-    def spec(self, weight: WeightSpec) -> Q4Spec:
-        """The stored form of one quantized weight."""
-        scheme = self.of(weight.role)
-        rows, cols = weight.shape
-        return Q4Spec(rows, cols, scheme.scheme, scheme.group_size)
-
-
-class Family(Protocol):
-    """A model family."""
-
-    architectures: tuple[str, ...]
-
-    def check_config(self, config: Mapping[str, Any]) -> list[str]:
+    @classmethod
+    def check_config(cls, config: Mapping[str, Any]) -> list[str]:
         """Problems that make a config unsupported: key, what was expected, what was found. Empty = supported."""
+        problems = cls.keys.problems(config) + rope_problems(config, cls.rope_types)
+        act = next((config[key] for key in ("hidden_act", "hidden_activation") if config.get(key)), None)
+        if act is not None and act not in cls.activations:
+            problems.append(f"hidden_act: expected {' or '.join(map(repr, cls.activations))}, found {act!r}")
+        problems += cls.check_values(config)
+        return problems or cls._parsing_problems(config) or cls._head_problems(config)
 
-    def facts(self, config: Mapping[str, Any], name: str) -> ModelFacts:
-        """Facts of a checked config."""
+    @classmethod
+    def _model_class(cls) -> Any:
+        import transformers
 
-    def weights(self, facts: ModelFacts) -> list[WeightSpec]:
-        """Every tensor of the checkpoint, in the order of base.ptd. A tied head is not listed."""
+        return getattr(transformers, cls.architecture)
 
-    def modules(self, facts: ModelFacts) -> tuple[str, ...]:
+    @classmethod
+    def _parse(cls, config: Mapping[str, Any]) -> Any:
+        """transformers' own config: its defaults for what is left out, and one form of what has several."""
+        return cls._model_class().config_class.from_dict(copy.deepcopy(dict(config)))
+
+    @classmethod
+    def _parsing_problems(cls, config: Mapping[str, Any]) -> list[str]:
+        try:
+            cls._parse(config)
+        except Exception as error:  # noqa: BLE001 -- each model's config raises what it likes
+            reason = " ".join(str(error).split())
+            return [f"transformers does not accept the config: {reason or type(error).__name__}"]
+        return []
+
+    @classmethod
+    def _head_problems(cls, config: Mapping[str, Any]) -> list[str]:
+        if required_problems(config):
+            return []
+        parsed = cls._parse(config)
+        heads, kv_heads, head_dim = parsed.num_attention_heads, parsed.num_key_value_heads, _head_dim(parsed)
+        problems = []
+        if heads % kv_heads:
+            problems.append(f"num_key_value_heads: expected a divisor of num_attention_heads {heads}, found {kv_heads}")
+        if head_dim % 2:
+            problems.append(f"head_dim: expected an even number, found {head_dim}")
+        return problems
+
+    def _facts(self, name: str) -> ModelFacts:
+        config = self.config
+        return ModelFacts(
+            family=self.family,
+            architecture=self.architecture,
+            name=name,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_layers=config.num_hidden_layers,
+            num_heads=config.num_attention_heads,
+            num_kv_heads=config.num_key_value_heads,
+            head_dim=self.head_dim,
+            vocab_size=config.vocab_size,
+            max_position_embeddings=config.max_position_embeddings,
+            norm_eps=float(next(getattr(config, k) for k in ("rms_norm_eps", "layer_norm_eps") if hasattr(config, k))),
+            rope=tuple(self.rope_facts()),
+            tie_word_embeddings=bool(config.tie_word_embeddings),
+            bos_token_id=config.bos_token_id,
+            eos_token_ids=_ids(config.eos_token_id),
+            pad_token_id=config.pad_token_id,
+            sliding_window=self.sliding_window,
+        )
+
+    @property
+    def head_dim(self) -> int:
+        """Entries of a head."""
+        return _head_dim(self.config)
+
+    def modules(self) -> tuple[str, ...]:
         """Names of the linear modules of a layer that can carry an adapter, in layer order."""
+        return tuple(dict.fromkeys(linear.module for block in self._blocks().values() for linear in block.linears()))
 
-    def sites(self, facts: ModelFacts, targets: Collection[str]) -> list[LoraSite]:
+    def target_presets(self) -> dict[str, tuple[str, ...]]:
+        """Names that stand for several modules."""
+        linears = [linear for block in self._blocks().values() for linear in block.linears()]
+        attention = [linear.module for linear in linears if linear.name.startswith("self_attn.")]
+        return {"attention": tuple(dict.fromkeys(attention)), "all-linear": self.modules()}
+
+    def weights(self) -> list[WeightSpec]:
+        """Every tensor of the checkpoint, by its Hugging Face name in the order of base.ptd. No tied head."""
+        blocks = self._blocks()
+        table = (self.facts.vocab_size, self.facts.hidden_size)
+        weights = [WeightSpec("model.embed_tokens.weight", table, "embedding")]
+        for layer, kind in enumerate(self.layer_kinds()):
+            weights += [_prefixed(weight, f"model.layers.{layer}.") for weight in blocks[kind].weights()]
+        weights += [_prefixed(weight, "model.") for weight in self.final_norm().weights()]
+        return weights if self.facts.tie_word_embeddings else [*weights, WeightSpec("lm_head.weight", table, "head")]
+
+    def sites(self, targets: Collection[str]) -> list[LoraSite]:
         """LoRA sites in layer order, then in module order."""
+        blocks = self._blocks()
+        return [
+            LoraSite(f"model.layers.{layer}.{linear.name}", layer, linear.module, linear.spec.cols, linear.spec.rows)
+            for layer, kind in enumerate(self.layer_kinds())
+            for linear in blocks[kind].linears()
+            if linear.module in targets
+        ]
 
-    def decoder(self, facts: ModelFacts, quantization: Quantization, targets: Collection[str]) -> Decoder:
-        """The stages."""
+    def decoder(self, quantization: Quantization, targets: Collection[str], context: int) -> Decoder:
+        """The stages, for texts of at most `context` tokens."""
+        tied, table = self.facts.tie_word_embeddings, (self.facts.vocab_size, self.facts.hidden_size)
+        embedding = quantization.embedding.spec(*table)
+        norm = self.final_norm()
+        head = Head(norm, embedding if tied else quantization.head.spec(*table), self.logits_scale)
+        blocks, kinds = self._blocks(quantization, targets), self.layer_kinds()
+        # One kind of layer needs no suffix.
+        suffix = {kind: f"_{kind}" if len(blocks) > 1 else "" for kind in blocks}
+        names = {weight.name: f"model.{weight.name}" for weight in norm.weights()}
+        return Decoder(
+            embed=Embedding(embedding, self.rotary_tables(context), self.embedding_scale).stage(),
+            head_loss=head.loss_stage(),
+            head=head.logits_stage(),
+            blocks={suffix[kind]: block.stages() for kind, block in blocks.items()},
+            layer_kinds=tuple(suffix[kind] for kind in kinds),
+            weight_names={
+                "embed_tokens.weight": "model.embed_tokens.weight",
+                "lm_head.weight": "model.embed_tokens.weight" if tied else "lm_head.weight",
+                **names,
+            },
+        )
+
+    def _blocks(
+        self, quantization: Quantization = _ANY, targets: Collection[str] | None = None
+    ) -> dict[str, DecoderBlock]:
+        return {kind: self.block(kind, Linears(quantization, targets)) for kind in dict.fromkeys(self.layer_kinds())}
+
+
+def _head_dim(config: Any) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _rope_facts(table: RotaryTable, parameters: dict[str, Any]) -> RopeFacts:
+    theta = float(parameters.pop("rope_theta"))
+    parameters.pop("type", None)
+    plain = parameters.get("rope_type") == "default"
+    return RopeFacts(table.name, table.dim, theta, None if plain else parameters)
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list) else (int(value),)
+
+
+def _prefixed(weight: WeightSpec, prefix: str) -> WeightSpec:
+    return WeightSpec(prefix + weight.name, weight.shape, weight.role)

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from pocketlora_export.families.base import ModelFacts
-from pocketlora_export.families.llama import LlamaFamily
-
-# What transformers' MistralConfig assumes for a key that config.json leaves out, where it is not what Llama's does.
-_DEFAULTS = {"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096}
+from pocketlora_export.families.config_keys import ConfigKeys, optional_size
+from pocketlora_export.families.llama import LlamaModel
 
 
-def _window_problems(window: object) -> list[str]:
-    if window is None or (isinstance(window, int) and not isinstance(window, bool) and window > 0):
-        return []
-    return [f"sliding_window: expected a positive integer or null, found {window!r}"]
+class MistralModel(LlamaModel):
+    """Hugging Face `MistralForCausalLM`. A bias in the config means nothing: the reference model has none."""
 
+    family: ClassVar[str] = "mistral"
+    architecture: ClassVar[str] = "MistralForCausalLM"
+    keys: ClassVar[ConfigKeys] = ConfigKeys(
+        understood=frozenset({"rms_norm_eps", "sliding_window"}),
+        ignored=frozenset({"attention_bias", "mlp_bias"}),
+    )
+    qkv_bias = output_bias = mlp_bias = False
 
-class MistralFamily(LlamaFamily):
-    """Hugging Face `MistralForCausalLM`."""
+    @classmethod
+    def check_values(cls, config: Mapping[str, Any]) -> list[str]:
+        """See `DecoderModel.check_values`."""
+        return optional_size(config, "sliding_window")
 
-    architectures: tuple[str, ...] = ("MistralForCausalLM",)
+    @property
+    def sliding_window(self) -> int | None:
+        """See `DecoderModel.sliding_window`: of every layer."""
+        window: int | None = self.config.sliding_window
+        return window
 
-    def check_config(self, config: Mapping[str, Any]) -> list[str]:
-        """See `Family.check_config`."""
-        known = {**_DEFAULTS, **config}
-        return super().check_config(known) + _window_problems(known["sliding_window"])
-
-    def facts(self, config: Mapping[str, Any], name: str) -> ModelFacts:
-        """See `Family.facts`. A bias in the config means nothing: the reference model has none."""
-        known = {**_DEFAULTS, **config}
-        return dataclasses.replace(
-            super().facts(known, name),
-            family="mistral",
-            architecture="MistralForCausalLM",
-            attention_bias=False,
-            mlp_bias=False,
-            sliding_window=known["sliding_window"],
-        )
+    def window(self, kind: str) -> int | None:
+        """See `LlamaModel.window`."""
+        del kind
+        return self.sliding_window

@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
-from pocketlora_export.families.base import Family
-from pocketlora_export.families.llama import LlamaFamily
-from pocketlora_export.families.mistral import MistralFamily
+from pocketlora_export.families.base import DecoderModel
+from pocketlora_export.families.llama import LlamaModel
+from pocketlora_export.families.mistral import MistralModel
 
-FAMILIES: tuple[Family, ...] = (LlamaFamily(), MistralFamily())
+FAMILIES: tuple[type[DecoderModel], ...] = (
+    LlamaModel,
+    MistralModel,
+)
 
 
 def supported_architectures() -> list[str]:
     """Names that `architectures` in config.json may have."""
-    return sorted(name for family in FAMILIES for name in family.architectures)
+    return sorted(family.architecture for family in FAMILIES)
 
 
 _JSON_NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
@@ -37,7 +40,7 @@ def _architectures(config: object) -> list[Any]:
     return found or []
 
 
-def get_family(config: Mapping[str, Any]) -> Family:
+def get_family(config: Mapping[str, Any]) -> type[DecoderModel]:
     """The family of a config.json.
 
     Raises:
@@ -46,7 +49,7 @@ def get_family(config: Mapping[str, Any]) -> Family:
     """
     found = _architectures(config)
     for family in FAMILIES:
-        if any(name in family.architectures for name in found):
+        if family.architecture in found:
             problems = family.check_config(config)
             raise_all(Status.INPUT_UNSUPPORTED, f"config.json of {found[0]} is not supported:", problems)
             return family
@@ -54,3 +57,8 @@ def get_family(config: Mapping[str, Any]) -> Family:
     raise PocketLoraError(
         Status.INPUT_UNSUPPORTED, f"config.json: architectures is {found}; supported architectures: {supported}"
     )
+
+
+def decoder_model(config: Mapping[str, Any], name: str) -> DecoderModel:
+    """The model that a config.json describes. Raises what `get_family` raises."""
+    return get_family(config)(config, name)

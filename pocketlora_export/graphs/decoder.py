@@ -43,6 +43,11 @@ class Decoder:
     weight_names: dict[str, str]
     """Names of the ends' weight inputs ("lm_head.weight") in base.ptd."""
 
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """The window of each layer; None = it sees everything before."""
+        return tuple(self.blocks[kind].window for kind in self.layer_kinds)
+
     def layer_prefix(self, layer: int) -> str:
         """What a layer's relative names are prefixed with to get Hugging Face names."""
         return f"model.layers.{layer}."

@@ -12,7 +12,8 @@ from pocketlora_export.ops.library import autograd, define
 
 def _groups(x: Tensor, weight: Tensor) -> Tensor:
     """[N, groups, size of the weight]."""
-    return x.unflatten(-1, (-1, weight.shape[0]))
+    size = weight.shape[0]
+    return x.reshape(x.shape[0], x.shape[1] // size, size)
 
 
 def _forward(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -131,9 +131,7 @@ def inference(model: PlannedModel, setting: Inference, machine: Machine) -> Esti
         adapter=memory.adapter(shape, setting.rank),
         gradients=0,
         optimizer=0,
-        kv_cache=memory.kv_cache(
-            shape, memory.cached_rows(setting.context, model.facts.sliding_window, rows), setting.cache
-        ),
+        kv_cache=memory.resident_cache(shape, setting.context, rows, setting.cache),
         scratch=memory.inference_values(shape, rows, setting.cache) + scratch,
         other=memory.other(model.infer.ports),
         process=process_bytes(shape, model.num_tensors, machine.threads),

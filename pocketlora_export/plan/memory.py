@@ -30,24 +30,32 @@ _ORDER = ("embed", "block_forward", "head_loss", "block_backward", "block_prefil
 
 @dataclass(frozen=True)
 class Shape:
-    """What the estimate depends on. `sites`: (in, out) of every LoRA site."""
+    """What the estimate depends on.
+
+    `rope_width`: columns of all rotary tables together. `windows`: of each layer, None = it sees everything before.
+    `sites`: (in, out) of every LoRA site.
+    """
 
     hidden_size: int
     num_layers: int
     num_kv_heads: int
     head_dim: int
+    rope_width: int
     vocab_size: int
+    windows: tuple[int | None, ...]
     sites: tuple[tuple[int, int], ...]
 
 
-def shape_of(facts: ModelFacts, sites: Sequence[tuple[int, int]]) -> Shape:
-    """The sizes that memory depends on. `sites`: (in, out) features of every LoRA site."""
+def shape_of(facts: ModelFacts, sites: Sequence[tuple[int, int]], windows: Sequence[int | None]) -> Shape:
+    """The sizes that memory depends on. `sites`: (in, out) features of every LoRA site; `windows` of the layers."""
     return Shape(
         hidden_size=facts.hidden_size,
         num_layers=facts.num_layers,
         num_kv_heads=facts.num_kv_heads,
         head_dim=facts.head_dim,
+        rope_width=sum(table.dim for table in facts.rope),
         vocab_size=facts.vocab_size,
+        windows=tuple(windows),
         sites=tuple(sites),
     )
 
@@ -129,17 +137,23 @@ def kv_cache(shape: Shape, context: int, dtype: str = "fp32") -> int:
     return round_up(2 * shape.num_layers * context * cache_row(shape, dtype), PAGE)
 
 
+def resident_cache(shape: Shape, context: int, prefill: int, dtype: str = "fp32") -> int:
+    """What of a full cache stays in memory, layers with a window giving rows back."""
+    rows = sum(cached_rows(context, window, prefill) for window in shape.windows)
+    return round_up(2 * rows * cache_row(shape, dtype), PAGE)
+
+
 def training_values(shape: Shape, rows: int) -> int:
-    """Values between the stages of training: one gradient [N, H] and the rotary table [N, D]."""
-    return sum(round_up(FLOAT * rows * width, PAGE) for width in (shape.hidden_size, shape.head_dim))
+    """Values between the stages of training: one gradient [N, H] and the rotary tables [N, their columns]."""
+    return sum(round_up(FLOAT * rows * width, PAGE) for width in (shape.hidden_size, shape.rope_width))
 
 
 def inference_values(shape: Shape, rows: int, dtype: str = "fp32") -> int:
-    """Values between the stages of inference: hidden twice [N, H], rotary table [N, D], logits [V].
+    """Values between the stages of inference: hidden twice [N, H], rotary tables, logits [V].
 
     New keys and values are written in place, or first beside a cache that is not fp32.
     """
-    widths = (shape.hidden_size, shape.hidden_size, shape.head_dim)
+    widths = (shape.hidden_size, shape.hidden_size, shape.rope_width)
     values = sum(round_up(FLOAT * n, PAGE) for n in (*(rows * width for width in widths), shape.vocab_size))
     staged = 0 if dtype == "fp32" else round_up(2 * rows * cache_row(shape), PAGE)
     return values + staged

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pocketlora_export.families.base import ModelFacts, Quantization
-from pocketlora_export.families.registry import get_family
+from pocketlora_export.families.base import DecoderModel, ModelFacts
+from pocketlora_export.families.registry import decoder_model
 from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.stage import Limits, Stage
 from pocketlora_export.graphs.trace import StageTrace, trace
+from pocketlora_export.graphs.weights import Quantization
 from pocketlora_export.lower.stages import infer_stages, train_stages
 from pocketlora_export.plan.arena import PAGE, round_up
 from pocketlora_export.plan.memory import Shape, shape_of
@@ -47,7 +48,7 @@ class PlannedModel:
 def open_model(
     config: Mapping[str, Any], name: str, quantization: Quantization, targets: Sequence[str] | None = None
 ) -> PlannedModel:
-    """Capture a model's stages; seconds, whatever its depth.
+    """Check a config and capture its stages; arguments as for `plan_stages`.
 
     Args:
         config: config.json.
@@ -58,17 +59,21 @@ def open_model(
     Raises:
         PocketLoraError: INPUT_UNSUPPORTED with every key that no family understands.
     """
-    family = get_family(config)
-    facts = family.facts(config, name)
-    chosen = tuple(targets) if targets is not None else family.modules(facts)
-    weights = family.weights(facts)
-    stored = [StoredTensor(w.name, w.shape, quantization.spec(w) if w.quantized else None) for w in weights]
-    decoder = family.decoder(facts, quantization, chosen)
+    model = decoder_model(config, name)
+    return plan_stages(model, quantization, model.modules() if targets is None else targets)
+
+
+def plan_stages(model: DecoderModel, quantization: Quantization, targets: Sequence[str]) -> PlannedModel:
+    """Capture a model's stages; seconds, whatever its depth."""
+    facts = model.facts
+    stored = [StoredTensor(w.name, w.shape, quantization.spec(w) if w.quantized else None) for w in model.weights()]
+    decoder = model.decoder(quantization, targets, facts.max_position_embeddings)
+    sites = [(site.in_features, site.out_features) for site in model.sites(targets)]
     return PlannedModel(
         facts=facts,
         quantization=quantization,
-        shape=shape_of(facts, [(s.in_features, s.out_features) for s in family.sites(facts, chosen)]),
-        targets=chosen,
+        shape=shape_of(facts, sites, decoder.windows),
+        targets=tuple(targets),
         base_bytes=base_bytes(stored),
         num_tensors=len(stored),
         train=_program(train_stages(decoder, _limits(facts)).stages, _limits(facts)),

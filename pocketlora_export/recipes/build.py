@@ -20,10 +20,11 @@ from pocketlora_export.bundle.tokenizer import read_chat_template, write_tokeniz
 from pocketlora_export.bundle.writer import generator, list_files, write_manifest
 from pocketlora_export.data.chat import ChatTemplate
 from pocketlora_export.errors import PocketLoraError, Status, all_of, raise_all
-from pocketlora_export.families.base import Family, ModelFacts, Quantization
-from pocketlora_export.families.registry import get_family
+from pocketlora_export.families.base import DecoderModel, ModelFacts
+from pocketlora_export.families.registry import decoder_model
 from pocketlora_export.graphs.decoder import LoraSite
 from pocketlora_export.graphs.stage import Limits
+from pocketlora_export.graphs.weights import Quantization
 from pocketlora_export.lower.model import lower_model, progress_steps
 from pocketlora_export.lower.spec import ProgramSpec
 from pocketlora_export.quantize.source import Source, check_tensors, open_source
@@ -44,7 +45,7 @@ class Job:
     """Everything that is decided before the first byte is written."""
 
     source: Source
-    family: Family
+    model: DecoderModel
     facts: ModelFacts
     recipe: Recipe
     quantization: Quantization
@@ -72,19 +73,19 @@ def prepare(model: str, recipe: Recipe) -> Job:
         PocketLoraError: whatever is wrong with the model folder, its config, its tensors or the recipe.
     """
     source = open_source(model)
-    family = get_family(source.config)
-    facts = _with_generation_eos(family.facts(source.config, source.name), source.folder)
+    decoder = decoder_model(source.config, source.name)
+    facts = _with_generation_eos(decoder.facts, source.folder)
     quantization = describe.quantization_of(recipe, facts.tie_word_embeddings)
-    tensors = describe.stored_tensors(family.weights(facts), quantization)
+    tensors = describe.stored_tensors(decoder.weights(), quantization)
     targets, *_ = all_of(
-        lambda: choose_targets(recipe, family.modules(facts)),
+        lambda: choose_targets(recipe, decoder.modules(), decoder.target_presets()),
         lambda: _check_lengths(recipe, facts),
         lambda: check_tensors(source, tensors),
         lambda: _check_chat_template(source.folder),
     )
-    sites = family.sites(facts, targets)
+    sites = decoder.sites(targets)
     limits = describe.limits_of(recipe)
-    return Job(source, family, facts, recipe, quantization, limits, targets, tuple(sites), tuple(tensors))
+    return Job(source, decoder, facts, recipe, quantization, limits, targets, tuple(sites), tuple(tensors))
 
 
 def _with_generation_eos(facts: ModelFacts, folder: Path) -> ModelFacts:
@@ -145,7 +146,7 @@ def _tell_of_earlier_work(work: Work, kept: int, progress: Progress) -> None:
 
 
 def _lower(job: Job, folder: Path, progress: Progress) -> list[ProgramSpec]:
-    decoder = job.family.decoder(job.facts, job.quantization, job.targets)
+    decoder = job.model.decoder(job.quantization, job.targets, job.limits.max_seq_len)
     progress.begin("lowering", progress_steps(decoder))
     return lower_model(
         decoder, list(job.sites), job.limits, job.recipe.backend, folder, lambda step: progress.advance(1, step)
@@ -238,4 +239,4 @@ def build_bundle(
         with clock.phase("finish"):
             manifest = _manifest(job, folder, programs, tokenizer, base_sha256)
             write_manifest(folder, manifest)
-    return Built(output, manifest, clock.seconds, tuple(warnings), kept)
+    return Built(output, manifest, clock.seconds, (*job.model.notes, *warnings), kept)

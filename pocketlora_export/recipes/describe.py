@@ -9,9 +9,10 @@ from typing import Any
 
 from pocketlora_export.bundle import manifest as m
 from pocketlora_export.bundle.flat_header import table_digest
-from pocketlora_export.families.base import ModelFacts, Quantization, QuantScheme, WeightSpec
+from pocketlora_export.families.base import ModelFacts
 from pocketlora_export.graphs.decoder import LoraSite
 from pocketlora_export.graphs.stage import Limits
+from pocketlora_export.graphs.weights import Quantization, QuantScheme, WeightSpec
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec
 from pocketlora_export.plan.memory import Bounds, estimate, shape_of
 from pocketlora_export.quantize.stored import StoredTensor
@@ -156,7 +157,8 @@ def memory_entry(
     facts: ModelFacts, sites: Sequence[LoraSite], limits: Limits, programs: Sequence[ProgramSpec]
 ) -> m.Memory:
     """`memory`."""
-    shape = shape_of(facts, [(site.in_features, site.out_features) for site in sites])
+    windows = [block.window for block in programs[0].stages.blocks]
+    shape = shape_of(facts, [(site.in_features, site.out_features) for site in sites], windows)
     bounds = Bounds(
         train_rows=limits.train_t_max,
         prefill_rows=limits.prefill_t_max,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pocketlora_export.families.registry import get_family
-from pocketlora_export.plan.model import PlannedModel, open_model
+from pocketlora_export.families.registry import decoder_model
+from pocketlora_export.plan.model import PlannedModel, plan_stages
 from pocketlora_export.recipes.describe import quantization_of
 from pocketlora_export.recipes.recipe import Recipe, choose_targets
 
@@ -17,7 +17,6 @@ def plan_model(config: Mapping[str, Any], name: str, recipe: Recipe) -> PlannedM
     Raises:
         PocketLoraError: INPUT_UNSUPPORTED for the config, UNKNOWN_TARGET_MODULE for the recipe.
     """
-    family = get_family(config)
-    facts = family.facts(config, name)
-    targets = choose_targets(recipe, family.modules(facts))
-    return open_model(config, name, quantization_of(recipe, facts.tie_word_embeddings), targets)
+    model = decoder_model(config, name)
+    targets = choose_targets(recipe, model.modules(), model.target_presets())
+    return plan_stages(model, quantization_of(recipe, model.facts.tie_word_embeddings), targets)

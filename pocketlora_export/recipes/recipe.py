@@ -167,14 +167,22 @@ def load_recipe(name: str | None, options: Mapping[str, Any]) -> Recipe:
     return _validate(_merge(values, options), "options", Status.INVALID_ARGUMENT)
 
 
-def choose_targets(recipe: Recipe, modules: tuple[str, ...]) -> tuple[str, ...]:
+def choose_targets(
+    recipe: Recipe, modules: tuple[str, ...], presets: Mapping[str, tuple[str, ...]] | None = None
+) -> tuple[str, ...]:
     """Target modules in layer order; all of them when the recipe names none.
+
+    Args:
+        recipe: names modules and presets.
+        modules: those of the model, in layer order.
+        presets: names that stand for several modules.
 
     Raises:
         PocketLoraError: UNKNOWN_TARGET_MODULE listing every unknown name and the valid ones.
     """
-    wanted = recipe.target_modules if recipe.target_modules is not None else list(modules)
-    valid = f"valid: {', '.join(modules)}"
+    presets, named = presets or {}, recipe.target_modules
+    wanted = list(modules) if named is None else [word for name in named for word in presets.get(name, (name,))]
+    valid = f"valid: {', '.join((*modules, *presets))}"
     unknown = [f"{name!r}; {valid}" for name in wanted if name not in modules]
     raise_all(Status.UNKNOWN_TARGET_MODULE, "target_modules: unknown module:", unknown)
     raise_all(Status.UNKNOWN_TARGET_MODULE, "target_modules:", [] if wanted else [f"empty; {valid}"])

@@ -9,9 +9,9 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from pocketlora_export.families.base import QuantScheme
 from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.gradient import backward_stage
+from pocketlora_export.graphs.weights import QuantScheme
 from tests.graphs.test_stages import LIMITS, build
 
 PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pocketlora_export.families.base import Quantization, QuantScheme
-from pocketlora_export.families.registry import get_family
+from pocketlora_export.families.registry import decoder_model
 from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.stage import Limits
+from pocketlora_export.graphs.weights import Quantization, QuantScheme
 from pocketlora_export.lower import model as lowering
 from pocketlora_export.lower.spec import ProgramSpec
 
@@ -26,11 +26,10 @@ def _lower(layers: int, out: Path) -> list[ProgramSpec]:
         "num_attention_heads": 4,
         "vocab_size": 100,
     }
-    family = get_family(config)
-    facts = family.facts(config, "depth")
-    scheme, targets = QuantScheme("nf4", 64), family.modules(facts)
-    decoder = family.decoder(facts, Quantization(scheme, scheme, scheme), targets)
-    return lowering.lower_model(decoder, family.sites(facts, targets), LIMITS, "cpu", out)
+    model = decoder_model(config, "depth")
+    scheme, targets = QuantScheme("nf4", 64), model.modules()
+    decoder = model.decoder(Quantization(scheme, scheme, scheme), targets, LIMITS.max_seq_len)
+    return lowering.lower_model(decoder, model.sites(targets), LIMITS, "cpu", out)
 
 
 def test_four_and_eighty_layers_give_the_same_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

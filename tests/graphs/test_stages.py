@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pocketlora_export.families.base import ModelFacts, Quantization, QuantScheme
-from pocketlora_export.families.registry import get_family
+from pocketlora_export.families.base import ModelFacts
+from pocketlora_export.families.registry import decoder_model
 from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.decoder import Decoder
 from pocketlora_export.graphs.gradient import backward_stage
 from pocketlora_export.graphs.stage import Limits, Stage
+from pocketlora_export.graphs.weights import Quantization, QuantScheme
 from pocketlora_export.q4 import ZERO_CODE, dequantize, pack
 
 LIMITS = Limits(max_seq_len=64, train_t_max=32, prefill_t_max=32, max_rank=8, max_segments=4)
@@ -65,12 +66,12 @@ def build(variant: str, scheme: QuantScheme) -> Model:
     torch.manual_seed(0)
     config = _config(**CONFIGS[variant])
     raw = {**config.to_dict(), "architectures": ["LlamaForCausalLM"]}
-    family = get_family(raw)
-    facts = family.facts(raw, variant)
+    described = decoder_model(raw, variant)
+    facts = described.facts
     quantization = Quantization(scheme, scheme, scheme)
-    decoder = family.decoder(facts, quantization, family.modules(facts))
+    decoder = described.decoder(quantization, described.modules(), LIMITS.max_seq_len)
     tensors, dense = {}, {}
-    for weight in family.weights(facts):
+    for weight in described.weights():
         if not weight.quantized:
             tensors[weight.name] = dense[weight.name] = torch.randn(weight.shape) * 0.3 + (weight.role == "norm")
             continue
@@ -85,7 +86,7 @@ def build(variant: str, scheme: QuantScheme) -> Model:
     assert not unexpected
     assert set(missing) <= {"lm_head.weight"}
     adapter: dict[str, Tensor] = {}
-    for site in family.sites(facts, family.modules(facts)):
+    for site in described.sites(described.modules()):
         adapter[f"{site.name}.lora_A"] = torch.randn(RANK, site.in_features) * site.in_features**-0.5
         adapter[f"{site.name}.lora_B"] = torch.randn(site.out_features, RANK) * 0.2
         adapter[f"{site.name}.lora_scale"] = torch.tensor([0.5, 2.0, 1.0])

@@ -19,7 +19,14 @@ from pocketlora_export.recipes.recipe import Recipe
 
 ONE_THREAD = Machine(threads=1)
 SHAPE = memory.Shape(
-    hidden_size=1024, num_layers=3, num_kv_heads=2, head_dim=64, vocab_size=4096, sites=((1024, 2048),) * 6
+    hidden_size=1024,
+    num_layers=3,
+    num_kv_heads=2,
+    head_dim=64,
+    rope_width=64,
+    vocab_size=4096,
+    windows=(None,) * 3,
+    sites=((1024, 2048),) * 6,
 )
 
 

@@ -13,7 +13,9 @@ SHAPE = Shape(
     num_layers=2,
     num_kv_heads=2,
     head_dim=2,
+    rope_width=2,
     vocab_size=50,
+    windows=(None, None),
     sites=((8, 8), (8, 4), (8, 8), (8, 4)),
 )
 BOUNDS = Bounds(train_rows=10, prefill_rows=6, context=20, rank=3, segments=4)

@@ -1,4 +1,4 @@
-"""The pre-norm decoder block: x + attention(norm(x)), then x + mlp(norm(x))."""
+"""The decoder block: attention and MLP on a residual stream, in each order that the families use."""
 
 from __future__ import annotations
 
@@ -7,40 +7,76 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pocketlora_export.graphs.decoder import Block
 from pocketlora_export.graphs.parts.attention import Core, SelfAttention
-from pocketlora_export.graphs.parts.mlp import GatedMlp
-from pocketlora_export.graphs.parts.norm import RmsNorm
+from pocketlora_export.graphs.parts.linear import Linear
+from pocketlora_export.graphs.parts.mlp import Mlp
+from pocketlora_export.graphs.parts.norm import Norm
 from pocketlora_export.graphs.stage import InputSpec, OutputSpec, Stage, Tensors, runtime_input
+from pocketlora_export.graphs.weights import WeightSpec
 
 
 @dataclass(frozen=True)
-class PreNormBlock:
-    """A decoder layer of `hidden` features whose KV rows have `kv_width` values."""
+class DecoderBlock:
+    """A decoder layer of `hidden` features.
 
-    attention_norm: RmsNorm
-    attention: SelfAttention
-    mlp_norm: RmsNorm
-    mlp: GatedMlp
+    Each norm is optional. Pre-norm: `attention_norm` and `mlp_norm` (Llama). Post-norm: `attention_out_norm` and
+    `mlp_out_norm`, on what is added to the stream (OLMo-2). Both: all four (Gemma 2). `parallel`: the MLP reads what
+    the attention reads, both are added at once (Phi-2), and only `attention_norm` is used. `residual_scale` multiplies
+    what is added to the stream.
+    """
+
     hidden: int
-    kv_width: int
+    attention: SelfAttention
+    mlp: Mlp
+    attention_norm: Norm | None = None
+    attention_out_norm: Norm | None = None
+    mlp_norm: Norm | None = None
+    mlp_out_norm: Norm | None = None
+    residual_scale: float = 1.0
+    parallel: bool = False
+
+    def _parts(self) -> list[Linear | Norm]:
+        """Everything with weights, in layer order."""
+        before = [self.attention_norm, *self.attention.parts(), self.attention_out_norm]
+        parts = [*before, self.mlp_norm, *self.mlp.linears(), self.mlp_out_norm]
+        return [part for part in parts if part is not None]
+
+    def linears(self) -> list[Linear]:
+        """The linear layers, in layer order."""
+        return [part for part in self._parts() if isinstance(part, Linear)]
+
+    def weights(self) -> list[WeightSpec]:
+        """Tensors of the checkpoint in layer order, named relative to the layer."""
+        return [weight for part in self._parts() for weight in part.weights()]
 
     def _bound_inputs(self) -> tuple[InputSpec, ...]:
         """Weights in layer order, then adapters in layer order."""
-        specs = [
-            spec for part in (self.attention_norm, self.attention, self.mlp_norm, self.mlp) for spec in part.inputs()
-        ]
+        specs = [spec for part in self._parts() for spec in part.inputs()]
         ordered = [[spec for spec in specs if spec.source == source] for source in ("weight", "adapter")]
         return tuple(ordered[0] + ordered[1])
 
+    def _add(self, x: Tensor, y: Tensor, norm: Norm | None, inputs: Tensors) -> Tensor:
+        y = y if norm is None else norm(y, inputs)
+        return x + y if self.residual_scale == 1.0 else torch.add(x, y, alpha=self.residual_scale)
+
     def _apply(self, inputs: Tensors, core: Core) -> tuple[Tensor, Tensor, Tensor]:
         x = inputs["hidden"]
-        attended, k, v = self.attention(self.attention_norm(x, inputs), inputs, core)
-        x = x + attended
-        return x + self.mlp(self.mlp_norm(x, inputs), inputs), k, v
+        read = x if self.attention_norm is None else self.attention_norm(x, inputs)
+        attended, k, v = self.attention(read, inputs, core)
+        x = self._add(x, attended, self.attention_out_norm, inputs)
+        if not self.parallel:
+            read = x if self.mlp_norm is None else self.mlp_norm(x, inputs)
+        return self._add(x, self.mlp(read, inputs), self.mlp_out_norm, inputs), k, v
 
     def _activations(self) -> tuple[InputSpec, ...]:
-        rope = runtime_input("rope", ("N", self.attention.head_dim))
-        return runtime_input("hidden", ("N", self.hidden)), rope
+        return runtime_input("hidden", ("N", self.hidden)), *self.attention.activations()
+
+    def stages(self) -> Block:
+        """The three stages of this kind of layer."""
+        return Block(
+            self.forward_stage(), self.cached_stage("prefill"), self.cached_stage("decode"), self.attention.window
+        )
 
     def forward_stage(self) -> Stage:
         """Training forward over packed segments: hidden f32 [N, H] -> hidden f32 [N, H]."""
@@ -63,10 +99,11 @@ class PreNormBlock:
         def run(inputs: Tensors) -> tuple[Tensor, ...]:
             return self._apply(inputs, self.attention.cached())
 
+        width = self.attention.kv_width
         # Bytes: the runtime chooses the rows' format. fp32 is the largest.
-        row = f"K:{self.kv_width * torch.float32.itemsize}"
+        row = f"K:{width * torch.float32.itemsize}"
         cache = [runtime_input(f"{kind}_cache", ("C", row), torch.uint8) for kind in ("k", "v")]
         inputs = (*self._activations(), runtime_input("past", (1,), torch.int64), *cache)
-        rows = [OutputSpec(kind, torch.float32, ("N", self.kv_width)) for kind in ("k", "v")]
+        rows = [OutputSpec(kind, torch.float32, ("N", width)) for kind in ("k", "v")]
         outputs = (OutputSpec("hidden", torch.float32, ("N", self.hidden)), *rows)
         return Stage(f"block_{name}", (*inputs, *self._bound_inputs()), outputs, run)

@@ -1,14 +1,15 @@
-"""The two ends of a decoder: token embedding with the rotary table, and final norm with the LM head."""
+"""The two ends of a decoder: token embedding with the rotary tables, and final norm with the LM head."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pocketlora_export import ops
-from pocketlora_export.graphs.parts.norm import RmsNorm
+from pocketlora_export.graphs.parts.norm import Norm
 from pocketlora_export.graphs.stage import InputSpec, OutputSpec, Stage, Tensors, runtime_input
 from pocketlora_export.q4 import SCHEME_IDS, Q4Spec
 
@@ -17,47 +18,68 @@ def _q4(spec: Q4Spec) -> tuple[int, int, int, int]:
     return spec.rows, spec.cols, SCHEME_IDS[spec.scheme], spec.group_size
 
 
-def embed_stage(table: Q4Spec, inv_freq: Tensor, rope_scaling: float) -> Stage:
-    """tokens i64 [N], positions i64 [N] -> hidden f32 [N, H], rope f32 [N, D].
+@dataclass(frozen=True, eq=False)
+class RotaryTable:
+    """A table of cos and sin by its name. `inv_freq` f32 [dim / 2], a constant of the program; `scaling` of both."""
 
-    Args:
-        table: the quantized embedding [V, H].
-        inv_freq: f32 [D/2] rotary frequencies, a constant of the program.
-        rope_scaling: factor on cos and sin.
-    """
+    name: str
+    inv_freq: Tensor
+    scaling: float
 
-    def run(inputs: Tensors) -> tuple[Tensor, ...]:
-        hidden = ops.embedding(inputs["tokens"], inputs["embed_tokens.weight"], *_q4(table))
-        return hidden, ops.rope_table(inputs["positions"], inv_freq, rope_scaling)
+    @property
+    def dim(self) -> int:
+        """Columns of the table: entries of a head that it rotates."""
+        return 2 * self.inv_freq.shape[0]
 
-    inputs = (
-        runtime_input("tokens", ("N",), torch.int64),
-        runtime_input("positions", ("N",), torch.int64),
-        InputSpec("embed_tokens.weight", "weight", torch.uint8, table.shape),
-    )
-    rope_size = 2 * inv_freq.shape[0]
-    outputs = (
-        OutputSpec("hidden", torch.float32, ("N", table.cols)),
-        OutputSpec("rope", torch.float32, ("N", rope_size)),
-    )
-    return Stage("embed", inputs, outputs, run)
+
+@dataclass(frozen=True)
+class Embedding:
+    """The quantized embedding [V, H], what its rows are multiplied with, and the rotary tables of the blocks."""
+
+    table: Q4Spec
+    rotary: Sequence[RotaryTable]
+    scale: float = 1.0
+
+    def stage(self) -> Stage:
+        """tokens i64 [N], positions i64 [N] -> hidden f32 [N, H], and f32 [N, dim] for each rotary table."""
+
+        def run(inputs: Tensors) -> tuple[Tensor, ...]:
+            hidden: Tensor = ops.embedding(inputs["tokens"], inputs["embed_tokens.weight"], *_q4(self.table))
+            hidden = hidden if self.scale == 1.0 else hidden * self.scale
+            positions = inputs["positions"]
+            return hidden, *(ops.rope_table(positions, table.inv_freq, table.scaling) for table in self.rotary)
+
+        inputs = (
+            runtime_input("tokens", ("N",), torch.int64),
+            runtime_input("positions", ("N",), torch.int64),
+            InputSpec("embed_tokens.weight", "weight", torch.uint8, self.table.shape),
+        )
+        tables = (OutputSpec(table.name, torch.float32, ("N", table.dim)) for table in self.rotary)
+        outputs = (OutputSpec("hidden", torch.float32, ("N", self.table.cols)), *tables)
+        return Stage("embed", inputs, outputs, run)
 
 
 @dataclass(frozen=True)
 class Head:
-    """Final norm and LM head (tied or not: only the bound tensor differs)."""
+    """Final norm and LM head (tied or not: only the bound tensor differs). `scale` of the logits."""
 
-    norm: RmsNorm
+    norm: Norm
     matrix: Q4Spec
+    scale: float = 1.0
 
     def _weights(self) -> tuple[InputSpec, ...]:
         return (*self.norm.inputs(), InputSpec("lm_head.weight", "weight", torch.uint8, self.matrix.shape))
+
+    def _normed(self, hidden: Tensor, inputs: Tensors) -> Tensor:
+        """The head is linear, so its input is scaled: H values a row rather than V."""
+        normed = self.norm(hidden, inputs)
+        return normed if self.scale == 1.0 else normed * self.scale
 
     def logits_stage(self) -> Stage:
         """hidden f32 [1, H] -> logits f32 [1, V]."""
 
         def run(inputs: Tensors) -> tuple[Tensor, ...]:
-            normed = self.norm(inputs["hidden"], inputs)
+            normed = self._normed(inputs["hidden"], inputs)
             return (ops.linear4(normed, inputs["lm_head.weight"], None, *_q4(self.matrix)),)
 
         hidden = runtime_input("hidden", ("N", self.matrix.cols))
@@ -69,7 +91,7 @@ class Head:
 
         def run(inputs: Tensors) -> tuple[Tensor, ...]:
             hidden = inputs["hidden"].detach().requires_grad_()
-            normed = self.norm(hidden, inputs)
+            normed = self._normed(hidden, inputs)
             logprobs, loss, grad_normed = ops.head_loss(
                 normed, inputs["lm_head.weight"], None, inputs["labels"], inputs["weights"], *_q4(self.matrix)
             )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pocketlora_export import ops
 from pocketlora_export.graphs.stage import InputSpec, Tensors
+from pocketlora_export.graphs.weights import WeightSpec
 from pocketlora_export.q4 import SCHEME_IDS, Q4Spec
 
 
@@ -25,6 +26,17 @@ class Linear:
     bias: bool
     lora: bool
     site: int
+
+    @property
+    def module(self) -> str:
+        """The module's own name, as adapters target it ("q_proj")."""
+        return self.name.rpartition(".")[2]
+
+    def weights(self) -> list[WeightSpec]:
+        """Weight [out, in] and bias [out]."""
+        rows, cols = self.spec.rows, self.spec.cols
+        bias = [WeightSpec(f"{self.name}.bias", (rows,), "bias")] if self.bias else []
+        return [WeightSpec(f"{self.name}.weight", (rows, cols), "linear"), *bias]
 
     def inputs(self) -> list[InputSpec]:
         """Weight, bias, then the adapter's A [R, in], B [out, R] and scale [R]."""

@@ -1,28 +1,62 @@
-"""The gated MLP: down(silu(gate(x)) * up(x))."""
+"""Gated MLPs: down(act(gate(x)) * up(x)), with gate and up in two linear layers or in one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from pocketlora_export import ops
 from pocketlora_export.graphs.parts.linear import Linear
-from pocketlora_export.graphs.stage import InputSpec, Tensors
+from pocketlora_export.graphs.stage import Tensors
+
+# act(gate) * up, by the activation's name in Hugging Face configs.
+GATED = {"silu": ops.swiglu}
+
+
+class Mlp(Protocol):
+    """What a block asks of its MLP."""
+
+    def linears(self) -> list[Linear]:
+        """The linear layers, in layer order."""
+
+    def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
+        """f32 [N, H] -> f32 [N, H]."""
 
 
 @dataclass(frozen=True)
 class GatedMlp:
-    """SwiGLU MLP of three linear layers."""
+    """Three linear layers; `activation` is a key of GATED."""
 
     gate: Linear
     up: Linear
     down: Linear
+    activation: str = "silu"
 
-    def inputs(self) -> list[InputSpec]:
-        """Inputs of gate, up and down, in that order."""
-        return [spec for part in (self.gate, self.up, self.down) for spec in part.inputs()]
+    def linears(self) -> list[Linear]:
+        """gate, up, down."""
+        return [self.gate, self.up, self.down]
 
     def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
-        """f32 [N, H] -> f32 [N, H]."""
-        return self.down(ops.swiglu(self.gate(x, inputs), self.up(x, inputs)), inputs)
+        """See `Mlp`."""
+        return self.down(GATED[self.activation](self.gate(x, inputs), self.up(x, inputs)), inputs)
+
+
+@dataclass(frozen=True)
+class FusedGatedMlp:
+    """gate and up in one linear layer, gate's rows first; its LoRA site is the fused module."""
+
+    gate_up: Linear
+    down: Linear
+    activation: str = "silu"
+
+    def linears(self) -> list[Linear]:
+        """gate_up, down."""
+        return [self.gate_up, self.down]
+
+    def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
+        """See `Mlp`."""
+        gate, up = torch.split(self.gate_up(x, inputs), self.down.spec.cols, dim=1)
+        return self.down(GATED[self.activation](gate, up), inputs)

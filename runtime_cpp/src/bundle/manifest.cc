@@ -20,6 +20,12 @@ const T* find_kind(const std::vector<T>& items, std::string_view backend, std::s
 
 }  // namespace
 
+int64_t ModelFacts::rope_width() const {
+  int64_t width = 0;
+  for (const RopeTable& table : rope) width += table.dim;
+  return width;
+}
+
 size_t dtype_size(DType dtype) {
   switch (dtype) {
     case DType::kFloat32:

@@ -99,12 +99,22 @@ struct FileSpec {
   std::string sha256;
 };
 
+/// A rotary table that embed makes: [N, dim], by the name of its input in the blocks.
+struct RopeTable {
+  std::string name;
+  int64_t dim = 0;
+};
+
 struct ModelFacts {
   std::string family, architecture, name;
   int64_t hidden_size = 0, intermediate_size = 0, num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
   int64_t vocab_size = 0;
+  std::vector<RopeTable> rope;
   int64_t bos_token_id = -1;  ///< −1 = none
   std::vector<int64_t> eos_token_ids;
+
+  /// @return columns of all rotary tables together.
+  int64_t rope_width() const;
 };
 
 struct Limits {

@@ -82,6 +82,9 @@ class Parser {
     model.num_kv_heads = require_size(node, "num_kv_heads");
     model.head_dim = require_size(node, "head_dim");
     model.vocab_size = require_size(node, "vocab_size");
+    for (const JsonNode& entry : node.require_array("rope")) {
+      model.rope.push_back({entry.require_string("name"), require_size(entry, "dim")});
+    }
     model.bos_token_id = node.optional_int("bos_token_id", -1);
     model.eos_token_ids = node.require_ints("eos_token_ids");
   }

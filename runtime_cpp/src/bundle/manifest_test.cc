@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <set>
+#include <string_view>
 
 #include "bundle/checked_size.h"
 #include "bundle/manifest_test_support.h"
@@ -253,7 +255,9 @@ TEST(Manifest, TheRuntimesTensorsMustBeThoseOfTheirRole) {
           const char* another = tensors[i]["dtype"] == "uint8" ? "float32" : "uint8";
           refused("retyped", [i, another](json& all) { all[i]["dtype"] = another; });
           refused("reshaped", [i](json& all) { all[i]["shape"] = json::array({4096}); });
-          refused("missing", [i](json& all) { all.erase(i); });
+          // A block without a rotary embedding reads no table.
+          const bool optional = tensors[i]["name"] == "rope" && std::string_view(side) == "inputs";
+          if (!optional) refused("missing", [i](json& all) { all.erase(i); });
           refused("extra", [i](json& all) {
             all.push_back(all[i]);
             all.back()["name"] = "extra";
@@ -262,6 +266,30 @@ TEST(Manifest, TheRuntimesTensorsMustBeThoseOfTheirRole) {
       }
     }
   }
+}
+
+TEST(Manifest, BlocksReadTheRotaryTablesThatTheModelHas) {
+  json document = valid_manifest();
+  json& train = document["programs"][0]["methods"];
+  for (const size_t block : {1, 2}) {
+    json& inputs = train[block]["inputs"];
+    inputs.erase(
+        std::remove_if(inputs.begin(), inputs.end(), [](const json& input) { return input["name"] == "rope"; }),
+        inputs.end());
+  }
+  EXPECT_TRUE(parse(document).ok()) << parse(document).message();
+  // A second table: embed must make it, a block may read it.
+  document = valid_manifest();
+  document["model"]["rope"].push_back({{"name", "rope_local"}, {"dim", 6}});
+  expect_problem(parse(document), "expected one output 'rope_local', found 0");
+  json table = {{"name", "rope_local"}, {"dtype", "float32"}, {"shape", {"N", 6}}};
+  for (json& program : document["programs"]) program["methods"][0]["outputs"].push_back(table);
+  EXPECT_TRUE(parse(document).ok()) << parse(document).message();
+  table["source"] = "runtime";
+  document["programs"][0]["methods"][1]["inputs"].push_back(table);
+  EXPECT_TRUE(parse(document).ok()) << parse(document).message();
+  document["model"]["rope"][1]["dim"] = 8;
+  expect_problem(parse(document), "input 'rope_local': expected float32 [N, 8], found float32 [N, 6]");
 }
 
 TEST(Manifest, ABlockBindsTheSitesOfItsLayer) {

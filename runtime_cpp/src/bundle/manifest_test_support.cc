@@ -111,6 +111,7 @@ json valid_manifest() {
   manifest["model"] = {{"family", "llama"}, {"name", "test"},      {"hidden_size", 16}, {"num_layers", 1},
                        {"num_heads", 2},    {"num_kv_heads", 1},   {"head_dim", 8},     {"vocab_size", 32},
                        {"bos_token_id", 1}, {"eos_token_ids", {2}}};
+  manifest["model"]["rope"] = json::array({{{"name", "rope"}, {"dim", 8}}});
   manifest["limits"] = {{"max_seq_len", 16},  {"train_t_min", 2}, {"train_t_max", 8}, {"prefill_t_min", 2},
                         {"prefill_t_max", 8}, {"max_rank", 4},    {"max_segments", 3}};
   const json site = {{"name", "model.layers.0.self_attn.q_proj"},

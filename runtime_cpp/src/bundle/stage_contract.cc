@@ -12,10 +12,15 @@ constexpr Dim kCacheRow{Dim::Kind::kCacheRow, 0};
 
 Dim fixed(int64_t size) { return {Dim::Kind::kFixed, size}; }
 
-void train_block(bool backward, const TensorSpec& hidden, const TensorSpec& rope, StageContract* contract) {
+std::vector<TensorSpec> rope_tables(const ModelFacts& model) {
+  std::vector<TensorSpec> tables;
+  for (const RopeTable& table : model.rope) tables.push_back({table.name, DType::kFloat32, {kRows, fixed(table.dim)}});
+  return tables;
+}
+
+void train_block(bool backward, const TensorSpec& hidden, StageContract* contract) {
   const TensorSpec grad_hidden{"grad_hidden", DType::kFloat32, hidden.shape};
   contract->inputs = {hidden,
-                      rope,
                       {"segments", DType::kInt64, {kSegments}},
                       {"dropout", DType::kFloat32, {fixed(1)}},
                       {"seed", DType::kInt64, {fixed(1)}}};
@@ -24,10 +29,9 @@ void train_block(bool backward, const TensorSpec& hidden, const TensorSpec& rope
   contract->gradients = backward;
 }
 
-void infer_block(const ModelFacts& model, const TensorSpec& hidden, const TensorSpec& rope, StageContract* contract) {
+void infer_block(const ModelFacts& model, const TensorSpec& hidden, StageContract* contract) {
   const Dim row = fixed(model.num_kv_heads * model.head_dim);
   contract->inputs = {hidden,
-                      rope,
                       {"past", DType::kInt64, {fixed(1)}},
                       {"k_cache", DType::kUint8, {kCache, kCacheRow}},
                       {"v_cache", DType::kUint8, {kCache, kCacheRow}}};
@@ -60,12 +64,17 @@ std::string text(const TensorSpec& tensor) {
   return std::string(dtype_name(tensor.dtype)) + " " + shape_text(tensor.shape);
 }
 
-/// `found` and `expected` must be the same set of tensors.
-void check_tensors(const char* what, const std::vector<TensorSpec>& found, const std::vector<TensorSpec>& expected,
-                   bool single_row, const std::string& where, ProblemList* problems) {
-  for (const TensorSpec& tensor : expected) {
+/// `found` must be the `expected` tensors, and any of the `optional` ones.
+void check_tensors(const char* what, const std::vector<TensorSpec>& found, std::vector<TensorSpec> expected,
+                   const std::vector<TensorSpec>& optional, bool single_row, const std::string& where,
+                   ProblemList* problems) {
+  const size_t required = expected.size();
+  expected.insert(expected.end(), optional.begin(), optional.end());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const TensorSpec& tensor = expected[i];
     const auto named = [&tensor](const TensorSpec& other) { return other.name == tensor.name; };
     const auto count = std::count_if(found.begin(), found.end(), named);
+    if (count == 0 && i >= required) continue;
     if (count != 1) {
       problems->addf("%s: expected one %s '%s', found %d", where.c_str(), what, tensor.name.c_str(),
                      static_cast<int>(count));
@@ -92,20 +101,19 @@ StageContract stage_contract(const Manifest& manifest, const std::string& kind, 
   const Limits& limits = manifest.limits;
   const bool train = kind == "train";
   const TensorSpec hidden{"hidden", DType::kFloat32, {kRows, fixed(model.hidden_size)}};
-  const TensorSpec rope{"rope", DType::kFloat32, {kRows, fixed(model.head_dim)}};
   StageContract contract;
   contract.rows_min = train ? limits.train_t_min : limits.prefill_t_min;
   contract.rows_max = train ? limits.train_t_max : limits.prefill_t_max;
   if (role == "embed") {
     contract.inputs = {{"tokens", DType::kInt64, {kRows}}, {"positions", DType::kInt64, {kRows}}};
-    contract.outputs = {hidden, rope};
+    contract.outputs = rope_tables(model);
+    contract.outputs.insert(contract.outputs.begin(), hidden);
     if (!train) contract.rows_min = 1;  // decode embeds with it, too
   } else if (role == "head") {
     head(train, model, hidden, &contract);
-  } else if (train) {
-    train_block(role == "backward", hidden, rope, &contract);
   } else {
-    infer_block(model, hidden, rope, &contract);
+    contract.optional_inputs = rope_tables(model);
+    train ? train_block(role == "backward", hidden, &contract) : infer_block(model, hidden, &contract);
   }
   contract.single_row = !train && (role == "decode" || role == "head");
   if (contract.single_row) contract.rows_min = contract.rows_max = 1;
@@ -122,8 +130,8 @@ void check_contract(const MethodSpec& method, const StageContract& contract, con
     if (!contract.gradients || !is_gradient_name(output.name)) outputs.push_back(output);
   }
   const std::string at = where + ": " + method.name;
-  check_tensors("input", inputs, contract.inputs, contract.single_row, at, problems);
-  check_tensors("output", outputs, contract.outputs, contract.single_row, at, problems);
+  check_tensors("input", inputs, contract.inputs, contract.optional_inputs, contract.single_row, at, problems);
+  check_tensors("output", outputs, contract.outputs, {}, contract.single_row, at, problems);
   if (method.t_min > contract.rows_min || method.t_max < contract.rows_max) {
     problems->addf("%s takes %lld to %lld rows, its stage must take %lld to %lld", at.c_str(),
                    static_cast<long long>(method.t_min), static_cast<long long>(method.t_max),

@@ -11,8 +11,9 @@ namespace pocketlora {
 /// adapters, and how many rows the method must take.
 struct StageContract {
   std::vector<TensorSpec> inputs, outputs;
-  bool single_row = false;  ///< the dimension N may be a fixed 1
-  bool gradients = false;   ///< two more outputs for each bound site
+  std::vector<TensorSpec> optional_inputs;  ///< rotary tables: a block has those that it reads
+  bool single_row = false;                  ///< the dimension N may be a fixed 1
+  bool gradients = false;                   ///< two more outputs for each bound site
   int64_t rows_min = 1, rows_max = 1;
 };
 

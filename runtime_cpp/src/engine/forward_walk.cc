@@ -5,11 +5,13 @@
 namespace pocketlora {
 
 Status ForwardWalk::run(const TokenRows& tokens) const {
-  PL_RETURN_IF_ERROR(graph->run_embed(extents, {{"tokens", tokens.tokens}, {"positions", tokens.positions}},
-                                      {{"hidden", hidden(0), hidden_bytes}, {"rope", rope, rope_bytes}}));
+  std::vector<OutputTensor> embedded = {{"hidden", hidden(0), hidden_bytes}};
+  rope.add_outputs(&embedded);
+  PL_RETURN_IF_ERROR(graph->run_embed(extents, {{"tokens", tokens.tokens}, {"positions", tokens.positions}}, embedded));
   for (int64_t layer = 0; layer < graph->num_layers(); ++layer) {
     if (before_block) PL_RETURN_IF_ERROR(before_block(layer));
-    std::vector<InputTensor> inputs = {{"hidden", hidden(layer)}, {"rope", rope}};
+    std::vector<InputTensor> inputs = {{"hidden", hidden(layer)}};
+    rope.add_inputs(&inputs);
     std::vector<OutputTensor> outputs = {{"hidden", hidden(layer + 1), hidden_bytes}};
     extra(layer, &inputs, &outputs);
     PL_RETURN_IF_ERROR(graph->run_block(layer, role, extents, sites, inputs, outputs));

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/rope_rows.h"
 #include "engine/stage_graph.h"
 
 namespace pocketlora {
@@ -21,8 +22,7 @@ struct ForwardWalk {
   std::string role;  ///< of the blocks: "forward", "prefill" or "decode"
   Extents extents;
   SiteBindings sites;
-  float* rope;  ///< [rows, head_dim]; filled by embed, read by every block (and by the backward)
-  size_t rope_bytes;
+  RopeRows rope;        ///< filled by embed, read by the blocks (and by the backward)
   size_t hidden_bytes;  ///< of each buffer of `hidden`: rows of this call only
   /// The hidden state that block `layer` reads; layer = L is the last block's output. Neighbours must not overlap.
   std::function<float*(int64_t layer)> hidden;

@@ -69,7 +69,7 @@ Status Session::allocate_scratch() {
   const Manifest& manifest = engine_->manifest();
   const int64_t rows = cache_.shape().largest_write;
   PL_ASSIGN_OR_RETURN(const size_t hidden_bytes, bytes_of({rows, manifest.model.hidden_size, sizeof(float)}));
-  PL_ASSIGN_OR_RETURN(const size_t rope_bytes, bytes_of({rows, manifest.model.head_dim, sizeof(float)}));
+  PL_ASSIGN_OR_RETURN(const size_t rope_bytes, bytes_of({rows, manifest.model.rope_width(), sizeof(float)}));
   PL_ASSIGN_OR_RETURN(const size_t logits_bytes, bytes_of({manifest.model.vocab_size, sizeof(float)}));
   MemoryAccount* account = &engine_->account();
   for (ReservedBuffer& hidden : hidden_) {
@@ -176,8 +176,7 @@ Status Session::compute_chunk(int64_t rows) {
   walk.extents.cache = capacity();
   walk.extents.cache_row_bytes = cache_.shape().row_bytes();
   walk.sites = {adapters_.sites(), {}};
-  walk.rope = rope_.as<float>();
-  walk.rope_bytes = static_cast<size_t>(rows * model.head_dim) * sizeof(float);
+  walk.rope = {&model, rope_.as<float>(), rows};
   walk.hidden_bytes = static_cast<size_t>(rows * model.hidden_size) * sizeof(float);
   walk.hidden = [this](int64_t layer) { return hidden_[layer % 2].as<float>(); };
   // The op reads rows before `past` only, so new fp32 rows may go straight to their place in the cache.

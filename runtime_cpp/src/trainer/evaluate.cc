@@ -41,13 +41,13 @@ EvalReport sum_labels(const BatchView& batch, const std::vector<float>& by_row) 
   return report;
 }
 
-/// What every pass uses: two hidden states and the rotary table.
+/// What every pass uses: two hidden states and the rotary tables.
 struct EvalBuffers {
   ReservedBuffer hidden[2], rope;
 
   static Result<EvalBuffers> reserve(const ModelFacts& model, int64_t rows, MemoryAccount* account) {
     PL_ASSIGN_OR_RETURN(const size_t hidden, bytes_of({rows, model.hidden_size, sizeof(float)}));
-    PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, model.head_dim, sizeof(float)}));
+    PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, model.rope_width(), sizeof(float)}));
     EvalBuffers buffers;
     for (ReservedBuffer& state : buffers.hidden) {
       PL_ASSIGN_OR_RETURN(state, ReservedBuffer::reserve(hidden, account, MemoryPart::kScratch));

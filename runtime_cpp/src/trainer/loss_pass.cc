@@ -19,6 +19,8 @@ size_t LossPass::hidden_bytes() const {
   return batch->tokens.size() * static_cast<size_t>(model->hidden_size) * sizeof(float);
 }
 
+RopeRows LossPass::rope_rows() const { return {model, rope, static_cast<int64_t>(batch->tokens.size())}; }
+
 void LossPass::add_block_inputs(int64_t layer, int64_t* seed, std::vector<InputTensor>* inputs) const {
   *seed = dropout.layer_seed(layer);
   inputs->push_back({"segments", batch->segments.data()});
@@ -34,8 +36,7 @@ Result<LossPass::Output> LossPass::run() const {
   walk.role = "forward";
   walk.extents = dims;
   walk.sites = {sites.views, {}};
-  walk.rope = rope;
-  walk.rope_bytes = batch->tokens.size() * static_cast<size_t>(model->head_dim) * sizeof(float);
+  walk.rope = rope_rows();
   walk.hidden_bytes = hidden_bytes();
   walk.hidden = hidden;
   walk.before_block = before_block;

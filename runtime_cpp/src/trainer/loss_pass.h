@@ -27,7 +27,7 @@ struct LossPass {
   const PackedRows* rows;
   SiteBindings sites;
   Dropout dropout;
-  float* rope;                                  ///< [rows, head_dim]
+  float* rope;                                  ///< [rows, rope_width]
   std::function<float*(int64_t layer)> hidden;  ///< as in ForwardWalk
   std::function<Status(int64_t layer)> before_block;
   float* grad_hidden;  ///< [rows, hidden]; out: the loss's gradient after the last block
@@ -40,6 +40,7 @@ struct LossPass {
 
   Extents extents() const;
   size_t hidden_bytes() const;
+  RopeRows rope_rows() const;
   /// The inputs of a training block besides its hidden state, for one layer.
   void add_block_inputs(int64_t layer, int64_t* seed, std::vector<InputTensor>* inputs) const;
 };

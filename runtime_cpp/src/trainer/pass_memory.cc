@@ -15,7 +15,7 @@ Result<TrainingNeeds> present_needs(Engine* engine, StageGraph* graph) {
   needs.num_threads = engine->num_threads();
   needs.num_layers = model.num_layers;
   needs.hidden_size = model.hidden_size;
-  needs.head_dim = model.head_dim;
+  needs.rope_width = model.rope_width();
   needs.present = engine->account().committed();
   needs.train_arena_present = graph->arena_resident();
   needs.kernel_scratch_present = scratch_bytes_in_use();
@@ -27,7 +27,7 @@ namespace {
 /// Of an evaluation with so many rows, everything that the engine holds included.
 int64_t evaluation_bytes(const TrainingNeeds& needs, const MemoryRow& cost) {
   const int64_t held = std::accumulate(needs.present.begin(), needs.present.end(), int64_t{0});
-  const int64_t row = (2 * needs.hidden_size + needs.head_dim) * static_cast<int64_t>(sizeof(float));
+  const int64_t row = (2 * needs.hidden_size + needs.rope_width) * static_cast<int64_t>(sizeof(float));
   constexpr int64_t kPageRounding = 3 * 4096;
   const int64_t kernels = cost.scratch + needs.num_threads * cost.scratch_per_thread;
   return held + std::max<int64_t>(cost.arena - needs.train_arena_present, 0) + cost.rows * row + kPageRounding +

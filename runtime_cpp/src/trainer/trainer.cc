@@ -103,7 +103,7 @@ Status Trainer::allocate_buffers(const TrainerOptions& options) {
   rows_hold_ = std::make_unique<RowsCap::Hold>(&engine_->rows_cap(), rows);
   PL_ASSIGN_OR_RETURN(activations_, ActivationStore::create(plan_.activations, options.scratch_dir, account));
   PL_ASSIGN_OR_RETURN(const size_t hidden, bytes_of({rows, model.hidden_size, sizeof(float)}));
-  PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, model.head_dim, sizeof(float)}));
+  PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, model.rope_width(), sizeof(float)}));
   PL_ASSIGN_OR_RETURN(grad_hidden_, ReservedBuffer::reserve(hidden, account, MemoryPart::kScratch));
   PL_ASSIGN_OR_RETURN(rope_, ReservedBuffer::reserve(rope, account, MemoryPart::kScratch));
   PL_ASSIGN_OR_RETURN(gradients_, AdapterTensors::allocate(*engine_->layout(), adapter_->config().site_ranks));
@@ -227,7 +227,8 @@ Status Trainer::run_backward(const LossPass& pass, bool first) {
     PL_RETURN_IF_ERROR(check_cancelled());
     int64_t seed = 0;
     PL_ASSIGN_OR_RETURN(const float* hidden, activations_->recall(layer));
-    std::vector<InputTensor> inputs = {{"hidden", hidden}, {"grad_hidden", incoming}, {"rope", pass.rope}};
+    std::vector<InputTensor> inputs = {{"hidden", hidden}, {"grad_hidden", incoming}};
+    pass.rope_rows().add_inputs(&inputs);
     pass.add_block_inputs(layer, &seed, &inputs);
     PL_RETURN_IF_ERROR(graph_->run_block(layer, "backward", dims, sites, inputs, {{"grad_hidden", outgoing, bytes}}));
     if (!first) accumulate(layer);

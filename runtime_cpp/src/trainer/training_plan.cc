@@ -33,7 +33,7 @@ Result<TrainingPlan> plan_of(const TrainingNeeds& needs, const ActivationLayout&
   part(&plan.parts, MemoryPart::kGradients) += needs.gradients;
   part(&plan.parts, MemoryPart::kOptimizer) += needs.optimizer;
   // The table has what lies between the stages of training; an evaluation between two steps needs two states more.
-  const int64_t row = (2 * needs.hidden_size + needs.head_dim) * static_cast<int64_t>(sizeof(float));
+  const int64_t row = (2 * needs.hidden_size + needs.rope_width) * static_cast<int64_t>(sizeof(float));
   const int64_t scratch = cost.scratch + needs.num_threads * cost.scratch_per_thread;
   part(&plan.parts, MemoryPart::kScratch) +=
       in_pages(layout.max_rows * row, 5) + std::max(scratch, needs.kernel_scratch_present);

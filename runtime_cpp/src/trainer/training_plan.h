@@ -15,7 +15,7 @@ namespace pocketlora {
 struct TrainingNeeds {
   std::vector<MemoryRow> costs;  ///< by rising rows; the last one is the bundle's largest pass
   int64_t num_threads = 1;
-  int64_t num_layers = 0, hidden_size = 0, head_dim = 0;
+  int64_t num_layers = 0, hidden_size = 0, rope_width = 0;
   int64_t adapter = 0, gradients = 0, optimizer = 0;
   /// What else the engine holds or has promised: other adapters, sessions' caches, loaded methods, other trainers.
   MemoryAccount::Totals present{};

@@ -15,7 +15,7 @@ TrainingNeeds small_needs() {
   needs.num_threads = 2;
   needs.num_layers = 10;
   needs.hidden_size = 100;
-  needs.head_dim = 20;
+  needs.rope_width = 20;
   needs.adapter = 300 * kKilo;
   needs.gradients = 310 * kKilo;
   needs.optimizer = 600 * kKilo;

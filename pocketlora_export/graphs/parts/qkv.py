@@ -1,0 +1,57 @@
+"""Projections to queries, keys and values: three linear layers, or one whose output is split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pocketlora_export.graphs.parts.linear import Linear
+from pocketlora_export.graphs.stage import Tensors
+
+
+class Qkv(Protocol):
+    """What attention asks of its projections."""
+
+    def linears(self) -> list[Linear]:
+        """The linear layers, in layer order."""
+
+    def __call__(self, x: Tensor, inputs: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """f32 [N, H] -> queries [N, Hq*D], keys and values [N, Hkv*D]."""
+
+
+@dataclass(frozen=True)
+class SeparateQkv:
+    """One linear layer each."""
+
+    query: Linear
+    key: Linear
+    value: Linear
+
+    def linears(self) -> list[Linear]:
+        """q, k, v."""
+        return [self.query, self.key, self.value]
+
+    def __call__(self, x: Tensor, inputs: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Qkv`."""
+        return self.query(x, inputs), self.key(x, inputs), self.value(x, inputs)
+
+
+@dataclass(frozen=True)
+class FusedQkv:
+    """One linear layer whose rows are those of queries, keys and values; its LoRA site is the fused module."""
+
+    fused: Linear
+    query_width: int
+    kv_width: int
+
+    def linears(self) -> list[Linear]:
+        """The fused one."""
+        return [self.fused]
+
+    def __call__(self, x: Tensor, inputs: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Qkv`."""
+        q, k, v = torch.split(self.fused(x, inputs), [self.query_width, self.kv_width, self.kv_width], dim=1)
+        return q, k, v
