@@ -50,6 +50,7 @@ Error lora_linear_backward_out(const Tensor& dy, const Tensor& x, const Tensor& 
                                const Tensor& scale, const Tensor* dropout, const Tensor* seed, int64_t site, int64_t n,
                                int64_t k, int64_t quant, int64_t group, Tensor& dx, Tensor& da, Tensor& db);
 Error head_loss_out(const Tensor& h, const Tensor& w, const Tensor* bias, const Tensor& labels, const Tensor& weights,
-                    int64_t n, int64_t k, int64_t quant, int64_t group, Tensor& logprobs, Tensor& loss, Tensor& dh);
+                    int64_t n, int64_t k, int64_t quant, int64_t group, double softcap, Tensor& logprobs, Tensor& loss,
+                    Tensor& dh);
 
 }  // namespace pocketlora::boxed

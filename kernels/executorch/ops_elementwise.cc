@@ -7,7 +7,8 @@
 namespace pocketlora::boxed {
 namespace {
 
-/// What the columns of x must be: whole groups of `width`. @return `width` where they are not, so that the check says so.
+/// What the columns of x must be: whole groups of `width`. @return `width` where they are not, so that the check says
+/// so.
 int64_t whole_groups(int64_t columns, int64_t width) {
   return width > 0 && columns > 0 && columns % width == 0 ? columns : width;
 }

@@ -107,7 +107,8 @@ Error lora_linear_backward_out(const Tensor& dy, const Tensor& x, const Tensor& 
 }
 
 Error head_loss_out(const Tensor& h, const Tensor& w, const Tensor* bias, const Tensor& labels, const Tensor& weights,
-                    int64_t n, int64_t k, int64_t quant, int64_t group, Tensor& logprobs, Tensor& loss, Tensor& dh) {
+                    int64_t n, int64_t k, int64_t quant, int64_t group, double softcap, Tensor& logprobs, Tensor& loss,
+                    Tensor& dh) {
   Checker check("head_loss");
   const int64_t rows = size_at(h, 0);
   const Q4Matrix matrix = check.q4(w, n, k, quant, group);
@@ -116,12 +117,13 @@ Error head_loss_out(const Tensor& h, const Tensor& w, const Tensor* bias, const 
   check.i64("labels", labels, {rows});
   check.range("labels", labels, 0, n, kIgnoredLabel);
   check.f32("weights", weights, {rows});
+  check.expect(softcap >= 0, "a softcap of 0 (none) or more");
   check.output("out0", logprobs, {rows});
   check.output("out1", loss, {1});
   check.output("out2", dh, {rows, k});
   if (check.ok()) {
-    head_loss(floats(h), rows, matrix, floats_or_null(bias), longs(labels), floats(weights), floats(logprobs),
-              floats(loss), floats(dh));
+    head_loss(floats(h), rows, matrix, floats_or_null(bias), static_cast<float>(softcap), longs(labels),
+              floats(weights), floats(logprobs), floats(loss), floats(dh));
   }
   return check.error();
 }

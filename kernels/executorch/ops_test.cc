@@ -180,7 +180,7 @@ TEST_F(Ops, LabelsOutsideTheVocabularyAreRefused) {
                                         {-1, Error::InvalidArgument}}) {
     Call call("head_loss");
     q4(call.zeros({1, kCols})).none().longs({1}, {label}).floats({1}, {1.0f});
-    q4_facts(call).output({1}).output({1}).output({1, kCols});
+    q4_facts(call).real(0).output({1}).output({1}).output({1, kCols});
     EXPECT_EQ(call.run(), expected) << label;
   }
 }

@@ -21,11 +21,31 @@ struct RowState {
   double sum;
 };
 
-/// Takes one chunk of a row's logits into `state` and turns them into exp(logit - maximum).
-/// @return the factor by which what was summed before has to shrink.
+/// logits[j] = cap * tanh(logits[j] / cap).
 template <class V>
-float absorb_chunk(float* logits, int64_t count, int64_t label, RowState& state) {
+void cap_logits(float* logits, int64_t count, float cap) {
+  int64_t j = 0;
+  for (; j + V::kLanes <= count; j += V::kLanes) {
+    const auto t = simd_tanh<V>(V::mul(V::load(logits + j), V::set1(1.0f / cap)));
+    V::store(logits + j, V::mul(t, V::set1(cap)));
+  }
+  for (; j < count; ++j) logits[j] = cap * std::tanh(logits[j] / cap);
+}
+
+/// The slope of a capped logit in the one before the cap.
+template <class V>
+float cap_slope(float capped, float cap) {
+  const float t = capped / cap;
+  return 1.0f - t * t;
+}
+
+/// Takes one chunk of a row's logits into `state` and turns them into exp(logit - maximum), times the slope of their
+/// cap.
+/// @return the factor by which what was summed before has to shrink.
+template <class V, bool kCapped>
+float absorb_chunk(float* logits, int64_t count, int64_t label, float cap, RowState& state) {
   using F = typename V::F;
+  if constexpr (kCapped) cap_logits<V>(logits, count, cap);
   if (label >= 0 && label < count) state.label_logit = logits[label];
   F maxima = V::set1(state.maximum);
   int64_t j = 0;
@@ -35,14 +55,20 @@ float absorb_chunk(float* logits, int64_t count, int64_t label, RowState& state)
 
   F sums = V::zero();
   for (j = 0; j + V::kLanes <= count; j += V::kLanes) {
-    const F p = simd_exp<V>(V::sub(V::load(logits + j), V::set1(maximum)));
-    V::store(logits + j, p);
+    const F logit = V::load(logits + j), p = simd_exp<V>(V::sub(logit, V::set1(maximum)));
     sums = V::add(sums, p);
+    if constexpr (kCapped) {
+      const F t = V::div(logit, V::set1(cap));
+      V::store(logits + j, V::mul(p, V::fnma(t, t, V::set1(1.0f))));
+    } else {
+      V::store(logits + j, p);
+    }
   }
   float sum = V::sum(sums);
   for (; j < count; ++j) {
-    logits[j] = std::exp(logits[j] - maximum);
-    sum += logits[j];
+    const float p = std::exp(logits[j] - maximum);
+    sum += p;
+    logits[j] = kCapped ? p * cap_slope<V>(logits[j], cap) : p;
   }
   const float shrink = std::exp(state.maximum - maximum);
   state.sum = state.sum * static_cast<double>(shrink) + static_cast<double>(sum);
@@ -57,10 +83,11 @@ void scale_row(float* row, int64_t count, float factor) {
   for (; k < count; ++k) row[k] *= factor;
 }
 
-/// Walks the vocabulary for rows of h that are packed in `h`: fills `states` and dh = sum of exp(logit - maximum) * W.
-template <class V>
-void walk_vocabulary(const q4::PackedRows& h, const Q4Matrix& w, const float* bias, const int64_t* labels,
-                     RowState* states, float* dh) {
+/// Walks the vocabulary for rows of h that are packed in `h`: fills `states` and dh = sum of exp(logit - maximum) * W,
+/// each term times the slope of the logit's cap.
+template <class V, bool kCapped>
+void walk_vocabulary(const q4::PackedRows& h, const Q4Matrix& w, const float* bias, float softcap,
+                     const int64_t* labels, RowState* states, float* dh) {
   ScratchFrame frame;
   float* logits = frame.floats(h.n_rows * kChunk);
   for (int64_t first = 0; first < w.rows; first += kChunk) {
@@ -69,7 +96,8 @@ void walk_vocabulary(const q4::PackedRows& h, const Q4Matrix& w, const float* bi
                            [](int64_t, int64_t, float*, int64_t) {});
     parallel_for(0, h.n_rows, 8, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const float shrink = absorb_chunk<V>(logits + i * kChunk, part.rows, labels[i] - first, states[i]);
+        const float shrink =
+            absorb_chunk<V, kCapped>(logits + i * kChunk, part.rows, labels[i] - first, softcap, states[i]);
         if (first > 0 && shrink != 1.0f) scale_row<V>(dh + i * w.cols, w.cols, shrink);
       }
     });
@@ -77,21 +105,22 @@ void walk_vocabulary(const q4::PackedRows& h, const Q4Matrix& w, const float* bi
   }
 }
 
-/// dh = weight * (dh / sum - W[label]).
+/// dh = weight * (dh / sum - slope * W[label]).
 template <class V>
-void finish_row(const Q4Matrix& w, int64_t label, float weight, const RowState& state, float* dh) {
+void finish_row(const Q4Matrix& w, int64_t label, float weight, float softcap, const RowState& state, float* dh) {
   ScratchFrame frame;
   float* row = frame.floats(w.cols);
   embedding_row<V>(w, label, row);
   const float inverse = static_cast<float>(1.0 / state.sum);
-  for (int64_t k = 0; k < w.cols; ++k) dh[k] = weight * (dh[k] * inverse - row[k]);
+  const float slope = softcap > 0 ? cap_slope<V>(state.label_logit, softcap) : 1.0f;
+  for (int64_t k = 0; k < w.cols; ++k) dh[k] = weight * (dh[k] * inverse - slope * row[k]);
 }
 
 /// One block of rows. Rows with a label are moved together at the front of `dh`, which serves as work space, and back.
 /// @return the block's loss.
 template <class V>
-double block_loss(const float* h, int64_t count, const Q4Matrix& w, const float* bias, const int64_t* labels,
-                  const float* weights, float* logprobs, float* dh) {
+double block_loss(const float* h, int64_t count, const Q4Matrix& w, const float* bias, float softcap,
+                  const int64_t* labels, const float* weights, float* logprobs, float* dh) {
   ScratchFrame frame;
   const size_t row_bytes = static_cast<size_t>(w.cols) * sizeof(float);
   int64_t* rows = frame.ints(count);
@@ -108,11 +137,15 @@ double block_loss(const float* h, int64_t count, const Q4Matrix& w, const float*
   if (active > 0) {
     ScratchFrame inner;
     const q4::PackedRows packed = q4::pack_rows<V>(dh, active, w.cols, inner);
-    walk_vocabulary<V>(packed, w, bias, row_labels, states, dh);
+    if (softcap > 0) {
+      walk_vocabulary<V, true>(packed, w, bias, softcap, row_labels, states, dh);
+    } else {
+      walk_vocabulary<V, false>(packed, w, bias, softcap, row_labels, states, dh);
+    }
   }
   parallel_for(0, active, 8, [&](int64_t begin, int64_t end) {
     for (int64_t a = begin; a < end; ++a) {
-      finish_row<V>(w, row_labels[a], weights[rows[a]], states[a], dh + a * w.cols);
+      finish_row<V>(w, row_labels[a], weights[rows[a]], softcap, states[a], dh + a * w.cols);
     }
   });
 
@@ -137,12 +170,12 @@ double block_loss(const float* h, int64_t count, const Q4Matrix& w, const float*
 }  // namespace head
 
 template <class V>
-void head_loss_generic(const float* h, int64_t n_rows, const Q4Matrix& w, const float* bias, const int64_t* labels,
-                       const float* weights, float* logprobs, float* loss, float* dh) {
+void head_loss_generic(const float* h, int64_t n_rows, const Q4Matrix& w, const float* bias, float softcap,
+                       const int64_t* labels, const float* weights, float* logprobs, float* loss, float* dh) {
   double total = 0.0;
   q4::for_row_blocks(n_rows, [&](int64_t first, int64_t count) {
-    total += head::block_loss<V>(h + first * w.cols, count, w, bias, labels + first, weights + first, logprobs + first,
-                                 dh + first * w.cols);
+    total += head::block_loss<V>(h + first * w.cols, count, w, bias, softcap, labels + first, weights + first,
+                                 logprobs + first, dh + first * w.cols);
   });
   *loss = static_cast<float>(total);
 }

@@ -11,14 +11,14 @@ constexpr KernelEntry<HeadLossKernel> kKernels[] = {
 
 }  // namespace
 
-void head_loss(const float* h, int64_t n_rows, const Q4Matrix& w, const float* bias, const int64_t* labels,
-               const float* weights, float* logprobs, float* loss, float* dh, Isa isa) {
-  select_kernel(kKernels, isa)(h, n_rows, w, bias, labels, weights, logprobs, loss, dh);
+void head_loss(const float* h, int64_t n_rows, const Q4Matrix& w, const float* bias, float softcap,
+               const int64_t* labels, const float* weights, float* logprobs, float* loss, float* dh, Isa isa) {
+  select_kernel(kKernels, isa)(h, n_rows, w, bias, softcap, labels, weights, logprobs, loss, dh);
 }
 
-void head_loss(const float* h, int64_t n_rows, const Q4Matrix& w, const float* bias, const int64_t* labels,
-               const float* weights, float* logprobs, float* loss, float* dh) {
-  head_loss(h, n_rows, w, bias, labels, weights, logprobs, loss, dh, active_isa());
+void head_loss(const float* h, int64_t n_rows, const Q4Matrix& w, const float* bias, float softcap,
+               const int64_t* labels, const float* weights, float* logprobs, float* loss, float* dh) {
+  head_loss(h, n_rows, w, bias, softcap, labels, weights, logprobs, loss, dh, active_isa());
 }
 
 }  // namespace pocketlora

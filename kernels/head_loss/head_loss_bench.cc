@@ -4,7 +4,7 @@
 namespace pocketlora {
 namespace {
 
-/// Arguments: rows of h, vocabulary, hidden size.
+/// Arguments: rows of h, vocabulary, hidden size, soft cap.
 void run(benchmark::State& state, Isa isa, HeadLossKernel kernel) {
   if (bench::skip(state, isa)) return;
   const int64_t n_rows = state.range(0), vocabulary = state.range(1), hidden = state.range(2);
@@ -16,16 +16,18 @@ void run(benchmark::State& state, Isa isa, HeadLossKernel kernel) {
   std::vector<float> logprobs(static_cast<size_t>(n_rows)), dh(h.size());
   float loss = 0.0f;
   for (auto _ : state) {
-    kernel(h.data(), n_rows, w.matrix(), nullptr, labels.data(), weights.data(), logprobs.data(), &loss, dh.data());
+    kernel(h.data(), n_rows, w.matrix(), nullptr, static_cast<float>(state.range(3)), labels.data(), weights.data(),
+           logprobs.data(), &loss, dh.data());
     benchmark::ClobberMemory();
   }
   bench::count(state, 4.0 * static_cast<double>(n_rows * vocabulary * hidden), static_cast<double>(w.matrix().bytes()));
 }
 
-#define PL_KERNEL(isa, function)                       \
-  BENCHMARK_CAPTURE(run, function, Isa::isa, function) \
-      ->ArgNames({"rows", "vocabulary", "hidden"})     \
-      ->Args({128, 16384, 576});
+#define PL_KERNEL(isa, function)                              \
+  BENCHMARK_CAPTURE(run, function, Isa::isa, function)        \
+      ->ArgNames({"rows", "vocabulary", "hidden", "softcap"}) \
+      ->Args({128, 16384, 576, 0})                            \
+      ->Args({128, 16384, 576, 30});
 #include "kernels/head_loss/kernels.inc"
 #undef PL_KERNEL
 

@@ -111,7 +111,7 @@ OPCHECK: dict[str, Callable[[], tuple[Any, ...]]] = {
     ),
     "head_loss": lambda: (
         *(rand(ROWS, SPEC.cols), matrix(), None),
-        *(torch.tensor([1, -100, 23, 0, 7]), torch.rand(ROWS), *Q4),
+        *(torch.tensor([1, -100, 23, 0, 7]), torch.rand(ROWS), *Q4, 1.5),
     ),
 }
 
@@ -138,20 +138,24 @@ def test_out_variant_equals_functional(name: str) -> None:
         assert torch.equal(found, wanted)
 
 
-def test_head_loss_gradient_and_ignored_labels() -> None:
+@pytest.mark.parametrize("softcap", [0.0, 0.8])
+@pytest.mark.parametrize("biased", [False, True])
+def test_head_loss_gradient_and_ignored_labels(biased: bool, softcap: float) -> None:
     torch.manual_seed(0)
     h, w = rand(ROWS, SPEC.cols), matrix()
+    bias = rand(SPEC.rows, grad=False) if biased else None
     labels, weights = torch.tensor([1, -100, 23, 0, 7]), torch.rand(ROWS, dtype=torch.float64)
 
     def loss(hidden: Tensor) -> Tensor:
-        total: Tensor = ops.head_loss(hidden, w, None, labels, weights, *Q4)[1]
+        total: Tensor = ops.head_loss(hidden, w, bias, labels, weights, *Q4, softcap)[1]
         return total
 
-    logits = ops.linear4(h, w, None, *Q4)
+    logits = ops.linear4(h, w, bias, *Q4)
+    logits = softcap * torch.tanh(logits / softcap) if softcap else logits
     nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     torch.testing.assert_close(loss(h.detach())[0], (nll * weights).sum())
     (expected,) = torch.autograd.grad((nll * weights).sum(), h)
-    logprobs, _, dh = ops.head_loss(h.detach(), w, None, labels, weights, *Q4)
+    logprobs, _, dh = ops.head_loss(h.detach(), w, bias, labels, weights, *Q4, softcap)
     torch.testing.assert_close(dh, expected)
     torch.testing.assert_close(logprobs, -nll.detach())
 
