@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pocketlora_export.bundle import tokenizer as tokenizers
 from pocketlora_export.bundle.files import hash_file
 from pocketlora_export.bundle.programs import program_problems
 from pocketlora_export.bundle.reader import Bundle, open_bundle
 from pocketlora_export.bundle.references import reference_problems
+from pocketlora_export.bundle.tokenizer import check_goldens
 from pocketlora_export.bundle.tokenizer_compact import COMPACT, compact_problems
 from pocketlora_export.bundle.tokenizer_library import find_library
+from pocketlora_export.bundle.tokenizer_reading import TOKENIZER, load, read_chat_template
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
 
 Progress = Callable[[str, int, int], None]
@@ -58,15 +59,15 @@ def _unlisted(bundle: Bundle) -> list[str]:
 
 def _tokenizer_problems(bundle: Bundle) -> list[str]:
     entry = bundle.manifest.tokenizer
-    if tokenizers.TOKENIZER not in entry.files:
+    if TOKENIZER not in entry.files:
         return []
-    path = bundle.file(tokenizers.TOKENIZER)
+    path = bundle.file(TOKENIZER)
     try:
-        tokenizers.read_chat_template(bundle.path)
-        tokenizer = tokenizers.load(path)
+        read_chat_template(bundle.path)
+        tokenizer = load(path)
     except PocketLoraError as error:
         return [str(error)]
-    return [f"{path}: {p}" for p in tokenizers.check_goldens(tokenizer, entry.goldens)] + _compact_problems(bundle)
+    return [f"{path}: {p}" for p in check_goldens(tokenizer, entry.goldens)] + _compact_problems(bundle)
 
 
 def _checks_compact(bundle: Bundle) -> bool:

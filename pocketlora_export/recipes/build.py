@@ -16,7 +16,8 @@ from pocketlora_export.bundle.files import require_space
 from pocketlora_export.bundle.flat_tensor import FlatTensorFile, TensorMeta, file_size
 from pocketlora_export.bundle.manifest import BASE, MANIFEST, Manifest, Tokenizer
 from pocketlora_export.bundle.partial import Work, resumable_folder
-from pocketlora_export.bundle.tokenizer import read_chat_template, write_tokenizer
+from pocketlora_export.bundle.tokenizer import write_tokenizer
+from pocketlora_export.bundle.tokenizer_reading import read_chat_template
 from pocketlora_export.bundle.writer import generator, list_files, write_manifest
 from pocketlora_export.data.chat import ChatTemplate
 from pocketlora_export.errors import PocketLoraError, Status, all_of, raise_all

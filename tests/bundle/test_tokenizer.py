@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from pocketlora_export.bundle.tokenizer import GOLDEN_TEXTS, check_goldens, load, write_tokenizer
+from pocketlora_export.bundle.tokenizer import GOLDEN_TEXTS, check_goldens, write_tokenizer
+from pocketlora_export.bundle.tokenizer_reading import load
 from pocketlora_export.errors import PocketLoraError, Status
 from tests.support.models import CHAT_TEMPLATE, byte_tokenizer
 
