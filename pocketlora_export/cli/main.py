@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "bundle": "Turn a Hugging Face model into a bundle: 4-bit base, programs, manifest, tokenizer.",
     "inspect": "Show what a bundle holds.",
     "verify": "Check every checksum of a bundle, and its manifest against its programs.",
+    "data": "Turn data sets into rows for training.",
     "train": "Train a LoRA adapter on a bundle with the C++ runtime.",
     "eval": "Loss, perplexity and log-probabilities of text rows.",
     "generate": "Write text with a bundle and, if given, an adapter.",

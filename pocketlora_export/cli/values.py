@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import click
@@ -98,3 +99,25 @@ def _problem(param: click.Parameter, ctx: click.Context, values: dict[str, Any])
     except click.BadParameter as error:
         return error.format_message()
     return None
+
+
+class KeyValues(click.ParamType[dict[str, str]]):
+    """KEY=NAME,KEY=NAME with keys out of a list."""
+
+    name = "key=name"
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = keys
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        """The pairs; a usage error that names the option otherwise."""
+        if isinstance(value, dict):
+            return value
+        found: dict[str, str] = {}
+        for pair in TEXT.convert(value, param, ctx).split(","):
+            key, separator, name = (part.strip() for part in pair.partition("="))
+            if not separator or not name or key not in self._keys:
+                self.fail(f"expected KEY=NAME with KEY one of {', '.join(self._keys)}, found {pair}.", param, ctx)
+            found[key] = name
+        return found

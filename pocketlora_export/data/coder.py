@@ -44,6 +44,11 @@ class TextCoder:
             raise PocketLoraError(Status.BUNDLE_CORRUPT, f"{path}: not a tokenizer file: {error}") from None
         return cls(tokenizer, manifest["model"]["eos_token_ids"], _template(bundle, manifest), bundle)
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether conversations can be encoded."""
+        return self._template is not None
+
     def encode_text(self, text: str) -> Encoded:
         """A `text` row: the tokenizer's own special tokens, then EOS unless it is there already; all labels."""
         tokens = np.array(self._with_eos(self.tokenizer.encode(text).ids), dtype=np.int64)
@@ -157,24 +162,27 @@ def _template(bundle: Path, manifest: dict[str, Any]) -> ChatTemplate | None:
     if name is None:
         return None
     path = bundle / name
-    special_tokens = _special_tokens(bundle / "tokenizer_config.json")
+    special_tokens = read_special_tokens(bundle / "tokenizer_config.json")
     try:
         return ChatTemplate(path.read_text(encoding="utf-8"), special_tokens)
     except (ValueError, OSError) as error:
         raise PocketLoraError(Status.BUNDLE_CORRUPT, f"{path}: {error}") from None
 
 
-def _special_tokens(path: Path) -> dict[str, str]:
-    """`bos_token` and its like from tokenizer_config.json, whose values are strings or objects with `content`."""
+def read_special_tokens(path: Path, status: Status = Status.BUNDLE_CORRUPT) -> dict[str, str]:
+    """`bos_token` and its like from tokenizer_config.json, whose values are strings or objects with `content`.
+
+    Raises `status` when the file is not a JSON object.
+    """
     if not path.is_file():
         return {}
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        raise PocketLoraError(Status.BUNDLE_CORRUPT, f"{path}: not JSON: {error}") from None
+        raise PocketLoraError(status, f"{path}: not JSON: {error}") from None
     if not isinstance(config, dict):
         found = type(config).__name__
-        raise PocketLoraError(Status.BUNDLE_CORRUPT, f"{path}: expected a JSON object, found {found}")
+        raise PocketLoraError(status, f"{path}: expected a JSON object, found {found}")
     values = {key: value for key, value in config.items() if key.endswith("_token")}
     contents = {key: value.get("content") if isinstance(value, dict) else value for key, value in values.items()}
     return {key: content for key, content in contents.items() if content and isinstance(content, str)}

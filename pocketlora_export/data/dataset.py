@@ -47,7 +47,7 @@ def load_dataset(path: Path, coder: TextCoder, options: RowOptions) -> Dataset:
     truncated = 0
     for source in read_rows(path, problems):
         try:
-            encoded = _encode(source, coder, options)
+            encoded = encode_row(source, coder, train_on_prompt=options.train_on_prompt)
         except ValueError as error:
             problems.add(source.line, str(error))
             continue
@@ -60,16 +60,17 @@ def load_dataset(path: Path, coder: TextCoder, options: RowOptions) -> Dataset:
     return Dataset(path, rows, truncated)
 
 
-def _encode(source: SourceRow, coder: TextCoder, options: RowOptions) -> Encoded:
+def encode_row(source: SourceRow, coder: TextCoder, *, train_on_prompt: bool = False) -> Encoded:
+    """Tokens and labels of a row by its kind. Raises ValueError when the chat template refuses it."""
     if source.encoded is not None:
         return source.encoded
     if source.text is not None:
         return coder.encode_text(source.text)
     if source.pair is not None:
-        return coder.encode_pair(*source.pair, train_on_prompt=options.train_on_prompt)
+        return coder.encode_pair(*source.pair, train_on_prompt=train_on_prompt)
     if source.segments is not None:
-        return coder.encode_segments(source.segments, train_on_prompt=options.train_on_prompt)
-    return coder.encode_messages(source.messages or (), train_on_prompt=options.train_on_prompt)
+        return coder.encode_segments(source.segments, train_on_prompt=train_on_prompt)
+    return coder.encode_messages(source.messages or (), train_on_prompt=train_on_prompt)
 
 
 def _check(line: int, row: Encoded, options: RowOptions, problems: Problems) -> None:
