@@ -53,28 +53,28 @@ Error rms_norm_backward_out(const Tensor& dy, const Tensor& x, const Tensor& wei
 
 Error layer_norm_out(const Tensor& x, const Tensor* weight, const Tensor* bias, double eps, Tensor& out) {
   Checker check("layer_norm");
-  const int64_t rows = size_at(x, 0), width = size_at(x, 1);
-  check.f32("x", x, {kAny, kAny});
-  if (weight != nullptr) check.f32("weight", *weight, {width});
+  const int64_t rows = size_at(x, 0), columns = size_at(x, 1), width = weight != nullptr ? size_at(*weight, 0) : columns;
+  if (weight != nullptr) check.f32("weight", *weight, {kAny});
   if (bias != nullptr) check.f32("bias", *bias, {width});
-  check.output("out", out, {rows, width});
+  check.f32("x", x, {kAny, whole_groups(columns, width)});
+  check.output("out", out, {rows, columns});
   if (check.ok()) {
-    layer_norm(floats(x), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps), rows, width,
-               floats(out));
+    layer_norm(floats(x), floats_or_null(weight), floats_or_null(bias), static_cast<float>(eps),
+               rows * (columns / width), width, floats(out));
   }
   return check.error();
 }
 
 Error layer_norm_backward_out(const Tensor& dy, const Tensor& x, const Tensor* weight, double eps, Tensor& out) {
   Checker check("layer_norm_backward");
-  const int64_t rows = size_at(x, 0), width = size_at(x, 1);
-  check.f32("dy", dy, {rows, width});
-  check.f32("x", x, {kAny, kAny});
-  if (weight != nullptr) check.f32("weight", *weight, {width});
-  check.output("out", out, {rows, width});
+  const int64_t rows = size_at(x, 0), columns = size_at(x, 1), width = weight != nullptr ? size_at(*weight, 0) : columns;
+  if (weight != nullptr) check.f32("weight", *weight, {kAny});
+  check.f32("x", x, {kAny, whole_groups(columns, width)});
+  check.f32("dy", dy, {rows, columns});
+  check.output("out", out, {rows, columns});
   if (check.ok()) {
-    layer_norm_backward(floats(dy), floats(x), floats_or_null(weight), static_cast<float>(eps), rows, width,
-                        floats(out));
+    layer_norm_backward(floats(dy), floats(x), floats_or_null(weight), static_cast<float>(eps),
+                        rows * (columns / width), width, floats(out));
   }
   return check.error();
 }

@@ -118,6 +118,10 @@ TEST_F(Ops, TokensOutsideTheVocabularyAreRefused) {
   }
   Call call("embedding");
   ASSERT_EQ(q4_facts(q4(call.longs({2}, {0, kRows - 1}))).output({2, kCols}).run(), Error::Ok);
+  Call heads("layer_norm");
+  heads.floats({1, 4}, x).floats({2}, {2, 4}).none().real(0).output({1, 4});
+  ASSERT_EQ(heads.run(), Error::Ok);
+  EXPECT_EQ(heads.result(), (std::vector<float>{-2, 4, -2, 4}));
   EXPECT_EQ(call.result(), std::vector<float>(2 * kCols, -1.0f));
 }
 

@@ -113,13 +113,19 @@ class DecoderModel(ABC):
 
     def rope_facts(self) -> list[RopeFacts]:
         """The same for the manifest."""
-        return [_rope_facts(table, rope_parameters(self.config)) for table in self.rotary_tables(1)]
+        return [rope_facts_of(table, rope_parameters(self.config)) for table in self.rotary_tables(1)]
 
     def final_norm(self) -> Norm:
         """The norm before the head, named relative to the model."""
         return RmsNorm("norm", self.config.hidden_size, self.config.rms_norm_eps)
 
     @property
+    @property
+    def norm_eps(self) -> float:
+        """What the norms add to a mean square."""
+        names = ("rms_norm_eps", "layer_norm_eps")
+        return float(next(getattr(self.config, name) for name in names if hasattr(self.config, name)))
+
     def embedding_scale(self) -> float:
         """What embedded rows are multiplied with."""
         return 1.0
@@ -130,6 +136,16 @@ class DecoderModel(ABC):
         return 1.0
 
     @property
+    @property
+    def logits_softcap(self) -> float:
+        """A bound that logits approach; 0 = none."""
+        return 0.0
+
+    @property
+    def head_bias(self) -> bool:
+        """Whether the head has a bias."""
+        return False
+
     def sliding_window(self) -> int | None:
         """Of the layers that have one."""
         return None
@@ -193,7 +209,7 @@ class DecoderModel(ABC):
             head_dim=self.head_dim,
             vocab_size=config.vocab_size,
             max_position_embeddings=config.max_position_embeddings,
-            norm_eps=float(next(getattr(config, k) for k in ("rms_norm_eps", "layer_norm_eps") if hasattr(config, k))),
+            norm_eps=self.norm_eps,
             rope=tuple(self.rope_facts()),
             tie_word_embeddings=bool(config.tie_word_embeddings),
             bos_token_id=config.bos_token_id,
@@ -225,7 +241,9 @@ class DecoderModel(ABC):
         for layer, kind in enumerate(self.layer_kinds()):
             weights += [_prefixed(weight, f"model.layers.{layer}.") for weight in blocks[kind].weights()]
         weights += [_prefixed(weight, "model.") for weight in self.final_norm().weights()]
-        return weights if self.facts.tie_word_embeddings else [*weights, WeightSpec("lm_head.weight", table, "head")]
+        if not self.facts.tie_word_embeddings:
+            weights.append(WeightSpec("lm_head.weight", table, "head"))
+        return [*weights, WeightSpec("lm_head.bias", table[:1], "bias")] if self.head_bias else weights
 
     def sites(self, targets: Collection[str]) -> list[LoraSite]:
         """LoRA sites in layer order, then in module order."""
@@ -242,13 +260,15 @@ class DecoderModel(ABC):
         tied, table = self.facts.tie_word_embeddings, (self.facts.vocab_size, self.facts.hidden_size)
         embedding = quantization.embedding.spec(*table)
         norm = self.final_norm()
-        head = Head(norm, embedding if tied else quantization.head.spec(*table), self.logits_scale)
+        matrix = embedding if tied else quantization.head.spec(*table)
+        head = Head(norm, matrix, self.logits_scale, self.logits_softcap, self.head_bias)
         blocks, kinds = self._blocks(quantization, targets), self.layer_kinds()
         # One kind of layer needs no suffix.
         suffix = {kind: f"_{kind}" if len(blocks) > 1 else "" for kind in blocks}
         names = {weight.name: f"model.{weight.name}" for weight in norm.weights()}
         return Decoder(
             embed=Embedding(embedding, self.rotary_tables(context), self.embedding_scale).stage(),
+        names |= {"lm_head.bias": "lm_head.bias"} if self.head_bias else {}
             head_loss=head.loss_stage(),
             head=head.logits_stage(),
             blocks={suffix[kind]: block.stages() for kind, block in blocks.items()},
@@ -270,7 +290,8 @@ def _head_dim(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
-def _rope_facts(table: RotaryTable, parameters: dict[str, Any]) -> RopeFacts:
+def rope_facts_of(table: RotaryTable, parameters: dict[str, Any]) -> RopeFacts:
+    """Facts of a table, from the parameters that `rope_parameters` gives."""
     theta = float(parameters.pop("rope_theta"))
     parameters.pop("type", None)
     plain = parameters.get("rope_type") == "default"

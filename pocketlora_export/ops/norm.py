@@ -57,16 +57,24 @@ def _formula(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 autograd("rms_norm", _formula, _setup)
 
 
+def _groups(x: Tensor, weight: Tensor | None) -> Tensor:
+    """[N, H] -> [N, groups, size]: groups of as many columns as the weight has, one group without a weight."""
+    return x.unflatten(-1, (-1, x.shape[-1] if weight is None else weight.shape[0]))
+
+
 def _layer_forward(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, eps)
+    groups = _groups(x, weight)
+    return torch.nn.functional.layer_norm(groups, groups.shape[-1:], weight, bias, eps).flatten(-2)
 
 
 def _layer_backward(dy: Tensor, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
+    groups, scaled = _groups(x, weight), _groups(dy, weight)
+    centred = groups - groups.mean(-1, keepdim=True)
     rstd = torch.rsqrt(centred.pow(2).mean(-1, keepdim=True) + eps)
     normed = centred * rstd
-    scaled = dy if weight is None else dy * weight
-    return rstd * (scaled - scaled.mean(-1, keepdim=True) - normed * (scaled * normed).mean(-1, keepdim=True))
+    scaled = scaled if weight is None else scaled * weight
+    along = normed * (scaled * normed).mean(-1, keepdim=True)
+    return (rstd * (scaled - scaled.mean(-1, keepdim=True) - along)).flatten(-2)
 
 
 layer_norm = define(

@@ -43,6 +43,7 @@ DIFFERENTIABLE: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]
     "rms_norm": (ops.rms_norm, lambda: (rand(ROWS, 12), rand(12, grad=False), 1e-5)),
     "rms_norm_heads": (ops.rms_norm, lambda: (rand(ROWS, 12), rand(4, grad=False), 1e-5)),
     "layer_norm": (ops.layer_norm, lambda: (rand(ROWS, 12), rand(12, grad=False), rand(12, grad=False), 1e-5)),
+    "layer_norm_heads": (ops.layer_norm, lambda: (rand(ROWS, 12), rand(4, grad=False), rand(4, grad=False), 1e-5)),
     "layer_norm_bare": (ops.layer_norm, lambda: (rand(ROWS, 12), None, None, 1e-5)),
     "rope": (ops.rope, lambda: (rand(ROWS, 16), rand(ROWS, 8, grad=False), 8, False)),
     "rope_partial": (ops.rope, lambda: (rand(ROWS, 16), rand(ROWS, 4, grad=False), 8, True)),

@@ -61,17 +61,24 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Head:
-    """Final norm and LM head (tied or not: only the bound tensor differs). `scale` of the logits."""
+    """Final norm and LM head (tied or not: only the bound tensor differs).
+
+    `scale` of the logits; `softcap`: a bound that they approach, 0 = none; `bias`: whether the head has one.
+    """
 
     norm: Norm
     matrix: Q4Spec
     scale: float = 1.0
+    softcap: float = 0.0
+    bias: bool = False
 
     def _weights(self) -> tuple[InputSpec, ...]:
-        return (*self.norm.inputs(), InputSpec("lm_head.weight", "weight", torch.uint8, self.matrix.shape))
+        weight = InputSpec("lm_head.weight", "weight", torch.uint8, self.matrix.shape)
+        bias = [InputSpec("lm_head.bias", "weight", torch.float32, (self.matrix.rows,))] if self.bias else []
+        return (*self.norm.inputs(), weight, *bias)
 
     def _normed(self, hidden: Tensor, inputs: Tensors) -> Tensor:
-        """The head is linear, so its input is scaled: H values a row rather than V."""
+        """The head is linear (there is no bias beside a scale), so its input is scaled: H values a row, not V."""
         normed = self.norm(hidden, inputs)
         return normed if self.scale == 1.0 else normed * self.scale
 
@@ -80,7 +87,9 @@ class Head:
 
         def run(inputs: Tensors) -> tuple[Tensor, ...]:
             normed = self._normed(inputs["hidden"], inputs)
-            return (ops.linear4(normed, inputs["lm_head.weight"], None, *_q4(self.matrix)),)
+            bias = inputs.get("lm_head.bias")
+            logits: Tensor = ops.linear4(normed, inputs["lm_head.weight"], bias, *_q4(self.matrix))
+            return (logits if self.softcap == 0 else ops.soft_cap(logits, self.softcap),)
 
         hidden = runtime_input("hidden", ("N", self.matrix.cols))
         outputs = (OutputSpec("logits", torch.float32, ("N", self.matrix.rows)),)
@@ -93,7 +102,8 @@ class Head:
             hidden = inputs["hidden"].detach().requires_grad_()
             normed = self._normed(hidden, inputs)
             logprobs, loss, grad_normed = ops.head_loss(
-                normed, inputs["lm_head.weight"], None, inputs["labels"], inputs["weights"], *_q4(self.matrix)
+                *(normed, inputs["lm_head.weight"], inputs.get("lm_head.bias")),
+                *(inputs["labels"], inputs["weights"], *_q4(self.matrix), self.softcap),
             )
             (grad_hidden,) = torch.autograd.grad(normed, hidden, grad_normed)
             return logprobs.detach(), loss.detach(), grad_hidden

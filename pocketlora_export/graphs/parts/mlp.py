@@ -1,4 +1,4 @@
-"""Gated MLPs: down(act(gate(x)) * up(x)), with gate and up in two linear layers or in one."""
+"""MLPs: down(act(gate(x)) * up(x)), with gate and up in two linear layers or in one, and down(act(up(x)))."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pocketlora_export.graphs.parts.linear import Linear
 from pocketlora_export.graphs.stage import Tensors
 
 # act(gate) * up, by the activation's name in Hugging Face configs.
-GATED = {"silu": ops.swiglu}
+GATED = {"silu": ops.swiglu, "gelu_pytorch_tanh": ops.geglu_tanh}
+# act, likewise.
+ACTIVATIONS = {"gelu_new": ops.gelu_tanh, "gelu_pytorch_tanh": ops.gelu_tanh}
 
 
 class Mlp(Protocol):
@@ -60,3 +62,20 @@ class FusedGatedMlp:
         """See `Mlp`."""
         gate, up = torch.split(self.gate_up(x, inputs), self.down.spec.cols, dim=1)
         return self.down(GATED[self.activation](gate, up), inputs)
+
+
+@dataclass(frozen=True)
+class PlainMlp:
+    """Two linear layers without a gate; `activation` is a key of ACTIVATIONS."""
+
+    up: Linear
+    down: Linear
+    activation: str
+
+    def linears(self) -> list[Linear]:
+        """up, down."""
+        return [self.up, self.down]
+
+    def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
+        """See `Mlp`."""
+        return self.down(ACTIVATIONS[self.activation](self.up(x, inputs)), inputs)

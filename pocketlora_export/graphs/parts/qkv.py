@@ -55,3 +55,20 @@ class FusedQkv:
         """See `Qkv`."""
         q, k, v = torch.split(self.fused(x, inputs), [self.query_width, self.kv_width, self.kv_width], dim=1)
         return q, k, v
+
+
+@dataclass(frozen=True)
+class ClippedQkv:
+    """Projections whose results are held within [-bound, bound]."""
+
+    inner: Qkv
+    bound: float
+
+    def linears(self) -> list[Linear]:
+        """Those of `inner`."""
+        return self.inner.linears()
+
+    def __call__(self, x: Tensor, inputs: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Qkv`."""
+        q, k, v = (torch.clamp(y, -self.bound, self.bound) for y in self.inner(x, inputs))
+        return q, k, v
