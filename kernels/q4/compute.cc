@@ -1,11 +1,15 @@
 #include "kernels/q4/compute.h"
 
+#include "kernels/common/isa.h"
+
 namespace pocketlora {
 namespace {
 
 thread_local Compute t_compute = Compute::kFloat32;
 
 }  // namespace
+
+Compute fastest_compute() { return active_isa() == Isa::kAvx2 ? Compute::kInt16 : Compute::kFloat32; }
 
 Compute active_compute() { return t_compute; }
 

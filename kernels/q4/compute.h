@@ -8,6 +8,9 @@ enum class Compute : int {
   kInt16 = 1,    ///< rows and codebook in 15 bits, exact integer sums inside a group, fp32 between groups
 };
 
+/// @return what is fastest on this machine among what was measured: kInt16 with AVX2, kFloat32 otherwise.
+Compute fastest_compute();
+
 /// @return what the calling thread asked for; kFloat32 unless a ComputeScope says otherwise.
 Compute active_compute();
 

@@ -74,7 +74,12 @@ class AdapterRef(ctypes.Structure):
 class SessionOptions(ctypes.Structure):
     """pl_session_options."""
 
-    _fields_ = [("struct_size", c_size_t), ("context_length", c_int64), ("cache_dtype", c_int32)]
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("context_length", c_int64),
+        ("cache_dtype", c_int32),
+        ("compute", c_int32),
+    ]
 
 
 class SessionInfo(ctypes.Structure):
@@ -87,6 +92,7 @@ class SessionInfo(ctypes.Structure):
         ("cache_dtype", c_int32),
         ("bytes_per_token", c_int64),
         ("cache_resident", c_int64),
+        ("compute", c_int32),
     ]
 
 

@@ -44,14 +44,28 @@ pocketlora::Result<pocketlora::SessionOptions> read_session_options(const pl_ses
     return pocketlora::error(PL_INVALID_ARGUMENT, "cache_dtype: expected a pl_cache_dtype, found %d",
                              static_cast<int>(given.cache_dtype));
   }
-  if (given.cache_dtype == PL_CACHE_AUTO) return pocketlora::SessionOptions{given.context_length, std::nullopt};
-  return pocketlora::SessionOptions{given.context_length, static_cast<pocketlora::CacheFormat>(given.cache_dtype)};
+  static_assert(PL_COMPUTE_FLOAT32 == static_cast<int>(pocketlora::Compute::kFloat32), "one numbering");
+  static_assert(PL_COMPUTE_INT16 == static_cast<int>(pocketlora::Compute::kInt16), "one numbering");
+  if (given.compute < PL_COMPUTE_FLOAT32 || given.compute > PL_COMPUTE_AUTO) {
+    return pocketlora::error(PL_INVALID_ARGUMENT, "compute: expected a pl_compute, found %d",
+                             static_cast<int>(given.compute));
+  }
+  pocketlora::SessionOptions options;
+  options.context_length = given.context_length;
+  options.cache_format = std::nullopt;
+  if (given.cache_dtype != PL_CACHE_AUTO) {
+    options.cache_format = static_cast<pocketlora::CacheFormat>(given.cache_dtype);
+  }
+  if (given.compute != PL_COMPUTE_AUTO) options.compute = static_cast<pocketlora::Compute>(given.compute);
+  return options;
 }
 
 }  // namespace
 
 void pl_session_options_init_sized(pl_session_options* options, size_t struct_size) {
-  pocketlora::write_defaults(pl_session_options{}, options, struct_size);
+  pl_session_options defaults = {};
+  defaults.compute = PL_COMPUTE_AUTO;
+  pocketlora::write_defaults(defaults, options, struct_size);
 }
 
 void pl_generate_options_init_sized(pl_generate_options* options, size_t struct_size) {
@@ -96,6 +110,7 @@ pl_status pl_session_get_info(const pl_session* session, pl_session_info* info) 
   facts.cache_dtype = static_cast<pl_cache_dtype>(cache.shape().format);
   facts.bytes_per_token = cache.shape().token_bytes();
   facts.cache_resident = cache.resident();
+  facts.compute = static_cast<pl_compute>(session->session->compute());
   return pocketlora::report(pocketlora::write_struct(facts, "info", info));
 }
 

@@ -37,6 +37,7 @@ Result<std::unique_ptr<StageGraph>> StageGraph::open(const Bundle& bundle, const
       PL_ASSIGN_OR_RETURN(calls[role], graph->make_call(method, block.weights, block.sites));
     }
   }
+  WeightStream::prefer_huge_pages(bundle.base(), manifest, *set);
   return graph;
 }
 

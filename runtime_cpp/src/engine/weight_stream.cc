@@ -43,6 +43,16 @@ WeightStream::WeightStream(const BaseMap& base, const Manifest& manifest, const 
   head_ = ranges_of(base, manifest, stages.head.weights);
 }
 
+void WeightStream::prefer_huge_pages(const BaseMap& base, const Manifest& manifest, const StageSet& stages) {
+  const auto ask = [&](const std::map<std::string, std::string>& weights) {
+    for (const PageRange& range : ranges_of(base, manifest, weights)) {
+      base.file().advise(range.begin, range.end - range.begin, MADV_HUGEPAGE);
+    }
+  };
+  for (const BlockSpec& block : stages.blocks) ask(block.weights);
+  ask(stages.head.weights);
+}
+
 void WeightStream::before_block(int64_t index, Walk walk) const {
   const auto count = static_cast<int64_t>(layers_.size());
   const int64_t next = walk == Walk::kUp ? index + 1 : index - 1;

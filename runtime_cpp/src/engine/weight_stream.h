@@ -29,6 +29,10 @@ class WeightStream {
   /// @param base outlives the stream.
   WeightStream(const BaseMap& base, const Manifest& manifest, const StageSet& stages);
 
+  /// Asks for large pages where a stage reads whole tensors: fewer page faults and TLB misses, where the file's system
+  /// has them. Rows of an embedding table are read here and there, so that it is left out.
+  static void prefer_huge_pages(const BaseMap& base, const Manifest& manifest, const StageSet& stages);
+
   void before_embed() const { announce(layer(0)); }
   void after_embed() const { release(embed_); }
   /// Before block `index` runs: asks for the one that follows on this walk, and for the head after the last.

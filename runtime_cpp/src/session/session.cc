@@ -60,6 +60,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Engine> engine,
   PL_ASSIGN_OR_RETURN(KvCache cache, KvCache::create(plan.cache, &engine->account()));
   std::unique_ptr<Session> session(new Session(std::move(engine), std::move(cache)));
   session->graph_ = graph;
+  session->compute_ = options.compute;
   PL_RETURN_IF_ERROR(session->allocate_scratch());
   PL_RETURN_IF_ERROR(session->set_adapters({}));
   return session;
@@ -163,6 +164,7 @@ Status Session::compute_pending() {
 }
 
 Status Session::compute_chunk(int64_t rows) {
+  const ComputeScope scope(compute_);
   const ModelFacts& model = engine_->manifest().model;
   const int64_t past = computed_;
   std::vector<int64_t> positions(static_cast<size_t>(rows));
@@ -205,6 +207,7 @@ Result<Span<const float>> Session::logits() {
       PL_RETURN_IF_ERROR(compute_pending());
     }
     Extents extents;
+    const ComputeScope scope(compute_);
     PL_RETURN_IF_ERROR(graph_->run_head(extents, {{"hidden", last_hidden_}},
                                         {{"logits", logits_.data(), vocabulary * sizeof(float)}}));
     logits_valid_ = true;

@@ -9,6 +9,7 @@
 #include "common/result.h"
 #include "common/span.h"
 #include "engine/engine.h"
+#include "kernels/q4/compute.h"
 #include "session/kv_cache.h"
 
 namespace pocketlora {
@@ -16,6 +17,7 @@ namespace pocketlora {
 struct SessionOptions {
   int64_t context_length = 0;  ///< KV rows; 0 = the bundle's max_seq_len, or what the memory limit leaves room for
   std::optional<CacheFormat> cache_format = CacheFormat::kFloat32;  ///< none = the memory limit decides
+  Compute compute = fastest_compute();                              ///< of the products of few rows
 };
 
 /// A live context: tokens, their KV rows, and the active adapters. Rows are computed lazily: a token appended or a set
@@ -31,6 +33,7 @@ class Session {
   int64_t length() const { return static_cast<int64_t>(tokens_.size()); }
   int64_t capacity() const { return cache_.shape().capacity; }
   const KvCache& cache() const { return cache_; }
+  Compute compute() const { return compute_; }
   Engine& engine() const { return *engine_; }
 
   /// Appends without computing. @return SEQUENCE_TOO_LONG, or INVALID_ARGUMENT for an id outside the vocabulary.
@@ -56,6 +59,7 @@ class Session {
 
   std::shared_ptr<Engine> engine_;
   StageGraph* graph_ = nullptr;
+  Compute compute_ = Compute::kFloat32;
   KvCache cache_;
   AdapterSet adapters_;
   MemoryCharge adapters_charge_;
