@@ -1,23 +1,17 @@
 /**
- * PocketLoRA C API: fine-tune and run a language model from one memory-mapped
- * 4-bit base.
+ * PocketLoRA C API: fine-tune and run a language model from one memory-mapped 4-bit base.
  *
- * - Ownership: every handle returned through an `out` argument belongs to the
- * caller and is released by its
- *   `_close`/`_free` function. An adapter, a session or a trainer keeps its
- * engine alive; handles may be released in any order.
- * - Errors: every function that can fail returns a pl_status. pl_last_error()
- * gives the message of the calling thread's last failure. An `out` argument is
- * only written on success.
- * - Threads: an engine may be used from several threads. A session and a
- * trainer may each be used by one thread at a time. An adapter is immutable
- * once loaded and may be shared.
- * - Growth: public structs start with `struct_size` = sizeof(the struct as the
- * caller compiled it); initialise options with their `pl_…_init` function,
- * which gives the library that size. Fields are only ever appended.
- * - Memory: buffers are reserved when a handle is made and their failure is
- * PL_OUT_OF_MEMORY. The kernels' scratch grows during a call; where the system
- * has none left for it, or for a small object, the process ends with a message.
+ * - Ownership: every handle returned through an `out` argument belongs to the caller and is released by its
+ *   `_close`/`_free` function. An adapter, a session or a trainer keeps its engine alive; handles may be released in
+ *   any order.
+ * - Errors: every function that can fail returns a pl_status. pl_last_error() gives the message of the calling thread's
+ *   last failure. An `out` argument is only written on success.
+ * - Threads: an engine may be used from several threads. A session and a trainer may each be used by one thread at a
+ *   time. An adapter is immutable once loaded and may be shared.
+ * - Growth: public structs start with `struct_size` = sizeof(the struct as the caller compiled it); initialise options
+ *   with their `pl_…_init` function, which gives the library that size. Fields are only ever appended.
+ * - Memory: buffers are reserved when a handle is made and their failure is PL_OUT_OF_MEMORY. The kernels' scratch
+ * grows during a call; where the system has none left for it, or for a small object, the process ends with a message.
  */
 #ifndef POCKETLORA_POCKETLORA_H_
 #define POCKETLORA_POCKETLORA_H_
@@ -38,8 +32,7 @@ extern "C" {
 /** Bumped when a caller compiled against an older header would break. */
 #define PL_ABI_VERSION 1
 
-/** Status codes, grouped by hundreds; the table with CLI exit codes is
- * docs/errors.md. */
+/** Status codes, grouped by hundreds; the table with CLI exit codes is docs/errors.md. */
 typedef enum pl_status {
   PL_OK = 0,
   PL_INVALID_ARGUMENT = 100,
@@ -73,14 +66,12 @@ typedef enum pl_status {
 /** @return PL_ABI_VERSION of the library. */
 PL_API uint32_t pl_abi_version(void);
 /** @return the library's version, for example "0.1.0". Static storage. */
-PL_API const char *pl_version(void);
-/** @return the name of a status, for example "ADAPTER_MISMATCH". Static
- * storage. */
-PL_API const char *pl_status_name(pl_status status);
-/** @return the message of the last failure on this thread, "" when there was
- * none. Valid until the next one.
+PL_API const char* pl_version(void);
+/** @return the name of a status, for example "ADAPTER_MISMATCH". Static storage. */
+PL_API const char* pl_status_name(pl_status status);
+/** @return the message of the last failure on this thread, "" when there was none. Valid until the next one.
  */
-PL_API const char *pl_last_error(void);
+PL_API const char* pl_last_error(void);
 
 typedef struct pl_engine pl_engine;
 typedef struct pl_adapter pl_adapter;
@@ -89,180 +80,139 @@ typedef struct pl_trainer pl_trainer;
 
 /* ---------------------------------------------------------------- engine */
 
-/** What becomes of the base's pages while layers run (docs/memory.md). Nothing
- * of what is computed depends on it. */
+/** What becomes of the base's pages while layers run (docs/memory.md). Nothing of what is computed depends on it. */
 typedef enum pl_weights {
-  PL_WEIGHTS_AUTO = 0, /**< PL_WEIGHTS_STREAM in training when the base does not
-                          fit beside the rest, else KEEP */
-  PL_WEIGHTS_KEEP = 1, /**< pages come at their first use and stay as long as
-                          the system lets them */
-  PL_WEIGHTS_STREAM = 2 /**< the next layer is read while one runs, and released
-                           after it, in every walk */
+  PL_WEIGHTS_AUTO = 0,  /**< PL_WEIGHTS_STREAM in training when the base does not fit beside the rest, else KEEP */
+  PL_WEIGHTS_KEEP = 1,  /**< pages come at their first use and stay as long as the system lets them */
+  PL_WEIGHTS_STREAM = 2 /**< the next layer is read while one runs, and released after it, in every walk */
 } pl_weights;
 
 typedef struct pl_engine_options {
   size_t struct_size;
-  const char *backend;  /**< programs/<backend>; NULL = "cpu" */
-  int32_t num_threads;  /**< 0 = the number of cores; of the process: the engine
-                           opened last decides */
+  const char* backend;  /**< programs/<backend>; NULL = "cpu" */
+  int32_t num_threads;  /**< 0 = the number of cores; of the process: the engine opened last decides */
   int32_t verify_base;  /**< non-zero: hash base.ptd while opening */
   pl_weights weights;   /**< default PL_WEIGHTS_AUTO */
-  int64_t memory_limit; /**< bytes that the parts of pl_memory may come to in
-                           training and evaluation; default 0 = no limit.
-                           Trainers are planned within it or refused; the mapped
-                           base does not count */
+  int64_t memory_limit; /**< bytes that the parts of pl_memory may come to in training and evaluation; default 0 = no
+                           limit. Trainers are planned within it or refused; the mapped base does not count */
 } pl_engine_options;
-/** Writes the defaults of the first `struct_size` bytes; fields that the
- * library does not know are zero. NULL is fine. For bindings of other
- * languages; C and C++ call the functions without `_sized`. */
-PL_API void pl_engine_options_init_sized(pl_engine_options *options,
-                                         size_t struct_size);
+/** Writes the defaults of the first `struct_size` bytes; fields that the library does not know are zero. NULL is fine.
+ * For bindings of other languages; C and C++ call the functions without `_sized`. */
+PL_API void pl_engine_options_init_sized(pl_engine_options* options, size_t struct_size);
 /** Sets struct_size and the defaults. */
-static inline void pl_engine_options_init(pl_engine_options *options) {
+static inline void pl_engine_options_init(pl_engine_options* options) {
   pl_engine_options_init_sized(options, sizeof(*options));
 }
 
-/** Opens a bundle: checks it (docs/manifest.md, "Opening") and maps base.ptd
- * read-only. NULL options = defaults. */
-PL_API pl_status pl_engine_open(const char *bundle_dir,
-                                const pl_engine_options *options,
-                                pl_engine **out);
-PL_API void pl_engine_close(pl_engine *engine);
+/** Opens a bundle: checks it (docs/manifest.md, "Opening") and maps base.ptd read-only. NULL options = defaults. */
+PL_API pl_status pl_engine_open(const char* bundle_dir, const pl_engine_options* options, pl_engine** out);
+PL_API void pl_engine_close(pl_engine* engine);
 
 /** Facts of an opened bundle. */
 typedef struct pl_engine_info {
   size_t struct_size;
-  int64_t vocab_size, hidden_size, num_layers, max_seq_len, train_t_max,
-      prefill_t_max, max_rank, max_segments;
+  int64_t vocab_size, hidden_size, num_layers, max_seq_len, train_t_max, prefill_t_max, max_rank, max_segments;
   int64_t bos_token_id;      /**< −1 = none */
-  const char *base_sha256;   /**< 64 hex digits; owned by the engine */
-  const char *manifest_json; /**< the whole manifest; owned by the engine */
+  const char* base_sha256;   /**< 64 hex digits; owned by the engine */
+  const char* manifest_json; /**< the whole manifest; owned by the engine */
 } pl_engine_info;
-PL_API pl_status pl_engine_get_info(const pl_engine *engine,
-                                    pl_engine_info *info);
+PL_API pl_status pl_engine_get_info(const pl_engine* engine, pl_engine_info* info);
 
 /**
- * What the runtime allocated, by part (reserved memory counts once it is
- * touched), and what the kernel says of the process. Bytes.
+ * What the runtime allocated, by part (reserved memory counts once it is touched), and what the kernel says of the
+ * process. Bytes.
  */
 typedef struct pl_memory {
   size_t struct_size;
-  int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch,
-      other;
+  int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch, other;
   int64_t rss_anon, rss_file; /**< /proc/self/status */
   int64_t unexplained;        /**< rss_anon − the sum of the parts */
-  int64_t base_private_dirty; /**< /proc/self/smaps of the mapping of base.ptd;
-                                 0 by design */
+  int64_t base_private_dirty; /**< /proc/self/smaps of the mapping of base.ptd; 0 by design */
   int64_t base_resident;      /**< resident bytes of that mapping */
-  int64_t
-      peak; /**< the largest sum of the parts so far; of the kernels' scratch,
-            which is the process', the most since an engine was opened last */
+  int64_t peak; /**< the largest sum of the parts so far; of the kernels' scratch, which is the process', the
+                most since an engine was opened last */
 } pl_memory;
-PL_API pl_status pl_engine_get_memory(const pl_engine *engine,
-                                      pl_memory *memory);
+PL_API pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory);
 
 /* ---------------------------------------------------------------- adapters */
 
-/** Loads a PEFT folder (adapter_config.json, adapter_model.safetensors). Every
- * mismatch is listed in the message. */
-PL_API pl_status pl_adapter_load(pl_engine *engine, const char *dir,
-                                 pl_adapter **out);
-/** Writes a PEFT folder atomically: files are written beside, fsynced and
- * renamed. */
-PL_API pl_status pl_adapter_save(const pl_adapter *adapter, const char *dir);
-PL_API void pl_adapter_free(pl_adapter *adapter);
+/** Loads a PEFT folder (adapter_config.json, adapter_model.safetensors). Every mismatch is listed in the message. */
+PL_API pl_status pl_adapter_load(pl_engine* engine, const char* dir, pl_adapter** out);
+/** Writes a PEFT folder atomically: files are written beside, fsynced and renamed. */
+PL_API pl_status pl_adapter_save(const pl_adapter* adapter, const char* dir);
+PL_API void pl_adapter_free(pl_adapter* adapter);
 
-/** One adapter of a set, with its weight in the combination (1 = as trained).
- * Frozen: it has no struct_size and never grows. */
+/** One adapter of a set, with its weight in the combination (1 = as trained). Frozen: it has no struct_size and never
+ * grows. */
 typedef struct pl_adapter_ref {
-  const pl_adapter *adapter;
+  const pl_adapter* adapter;
   float weight;
 } pl_adapter_ref;
 
 /* ---------------------------------------------------------------- sessions */
 
-/** How keys and values of past tokens are kept (docs/stages.md, "The KV
- * cache"). */
+/** How keys and values of past tokens are kept (docs/stages.md, "The KV cache"). */
 typedef enum pl_cache_dtype {
   PL_CACHE_FLOAT32 = 0,
   PL_CACHE_FLOAT16 = 1, /**< half the bytes */
   PL_CACHE_INT8 = 2,    /**< a quarter, and one fp32 scale a head */
-  PL_CACHE_AUTO = 3     /**< fp32, or the widest with which the context fits the
-                           engine's memory limit */
+  PL_CACHE_AUTO = 3     /**< fp32, or the widest with which the context fits the engine's memory limit */
 } pl_cache_dtype;
 
-/** How a session computes the 4-bit products of at most 16 rows: short prompts
- * and every new token (docs/layout.md). Longer prompts, training and evaluation
- * are always fp32. */
+/** How a session computes the 4-bit products of at most 16 rows: short prompts and every new token (docs/layout.md).
+ * Longer prompts, training and evaluation are always fp32. */
 typedef enum pl_compute {
   PL_COMPUTE_FLOAT32 = 0,
-  PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off
-                           by about 5e-5 of its size */
+  PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off by about 5e-5 of its size */
   PL_COMPUTE_AUTO = 2   /**< whichever is faster on this machine */
 } pl_compute;
 
 typedef struct pl_session_options {
   size_t struct_size;
-  int64_t context_length; /**< KV cache rows; 0 = the bundle's max_seq_len, or
-                             as many as the engine's memory limit leaves room
-                             for; a number that does not fit is refused with
-                             PL_OUT_OF_MEMORY */
+  int64_t context_length;     /**< KV cache rows; 0 = the bundle's max_seq_len, or as many as the engine's memory limit
+                                 leaves room for; a number that does not fit is refused with PL_OUT_OF_MEMORY */
   pl_cache_dtype cache_dtype; /**< default PL_CACHE_FLOAT32 */
   pl_compute compute;         /**< default PL_COMPUTE_AUTO */
 } pl_session_options;
 /** As pl_engine_options_init_sized. */
-PL_API void pl_session_options_init_sized(pl_session_options *options,
-                                          size_t struct_size);
+PL_API void pl_session_options_init_sized(pl_session_options* options, size_t struct_size);
 /** Sets struct_size and the defaults. */
-static inline void pl_session_options_init(pl_session_options *options) {
+static inline void pl_session_options_init(pl_session_options* options) {
   pl_session_options_init_sized(options, sizeof(*options));
 }
 
-PL_API pl_status pl_session_create(pl_engine *engine,
-                                   const pl_session_options *options,
-                                   pl_session **out);
-PL_API void pl_session_free(pl_session *session);
+PL_API pl_status pl_session_create(pl_engine* engine, const pl_session_options* options, pl_session** out);
+PL_API void pl_session_free(pl_session* session);
 
 /**
- * Replaces the whole set of active adapters at a token boundary; n = 0 returns
- * to the bare base. Only pointers change: no reload, no copy of the base.
- * Tokens already in the session are kept; their KV rows belong to the old set,
- * so the next call that computes takes them and the tokens it appends through
- * one prefill with the new set. The output equals that of a fresh session with
- * this set given all of these tokens by one pl_session_prefill. The session
- * keeps a reference to each adapter until it is replaced. May be called from
- * within a pl_token_callback.
+ * Replaces the whole set of active adapters at a token boundary; n = 0 returns to the bare base. Only pointers change:
+ * no reload, no copy of the base. Tokens already in the session are kept; their KV rows belong to the old set, so the
+ * next call that computes takes them and the tokens it appends through one prefill with the new set. The output equals
+ * that of a fresh session with this set given all of these tokens by one pl_session_prefill. The session keeps a
+ * reference to each adapter until it is replaced. May be called from within a pl_token_callback.
  */
-PL_API pl_status pl_session_set_adapters(pl_session *session,
-                                         const pl_adapter_ref *refs, size_t n);
+PL_API pl_status pl_session_set_adapters(pl_session* session, const pl_adapter_ref* refs, size_t n);
 /** Forgets all tokens; keeps the adapters. */
-PL_API pl_status pl_session_reset(pl_session *session);
+PL_API pl_status pl_session_reset(pl_session* session);
 /** What a session holds. */
 typedef struct pl_session_info {
   size_t struct_size;
-  int64_t context_length,
-      length;                 /**< tokens that it can hold, and that it holds */
-  pl_cache_dtype cache_dtype; /**< never PL_CACHE_AUTO */
-  int64_t bytes_per_token;    /**< of the KV cache, all layers */
-  int64_t cache_resident;     /**< bytes of the KV cache's pages in memory: rows
-                                 become resident as they are written; those that no
-                                 later token sees (sliding windows), and those of a
-                                 reset, are given back */
-  pl_compute compute;         /**< never PL_COMPUTE_AUTO */
+  int64_t context_length, length; /**< tokens that it can hold, and that it holds */
+  pl_cache_dtype cache_dtype;     /**< never PL_CACHE_AUTO */
+  int64_t bytes_per_token;        /**< of the KV cache, all layers */
+  int64_t cache_resident; /**< bytes of the KV cache's pages in memory: rows become resident as they are written; those
+                             that no later token sees (sliding windows), and those of a reset, are given back */
+  pl_compute compute;     /**< never PL_COMPUTE_AUTO */
 } pl_session_info;
-PL_API pl_status pl_session_get_info(const pl_session *session,
-                                     pl_session_info *info);
+PL_API pl_status pl_session_get_info(const pl_session* session, pl_session_info* info);
 /** @return the number of tokens in the session. */
-PL_API int64_t pl_session_length(const pl_session *session);
+PL_API int64_t pl_session_length(const pl_session* session);
 
-/** Appends tokens (split in chunks of prefill_t_max). @param logits
- * [vocab_size] fp32 of the last token, may be NULL.
+/** Appends tokens (split in chunks of prefill_t_max). @param logits [vocab_size] fp32 of the last token, may be NULL.
  */
-PL_API pl_status pl_session_prefill(pl_session *session, const int64_t *tokens,
-                                    size_t n, float *logits);
+PL_API pl_status pl_session_prefill(pl_session* session, const int64_t* tokens, size_t n, float* logits);
 /** Appends one token. @param logits as above. */
-PL_API pl_status pl_session_decode(pl_session *session, int64_t token,
-                                   float *logits);
+PL_API pl_status pl_session_decode(pl_session* session, int64_t token, float* logits);
 
 typedef struct pl_generate_options {
   size_t struct_size;
@@ -270,20 +220,18 @@ typedef struct pl_generate_options {
   float temperature;          /**< 0 = greedy (default) */
   float top_p;                /**< 1 = off (default) */
   uint64_t seed;              /**< the same seed gives the same tokens */
-  const int64_t *stop_tokens; /**< NULL = the bundle's eos tokens */
+  const int64_t* stop_tokens; /**< NULL = the bundle's eos tokens */
   size_t num_stop_tokens;
 } pl_generate_options;
 /** As pl_engine_options_init_sized. */
-PL_API void pl_generate_options_init_sized(pl_generate_options *options,
-                                           size_t struct_size);
+PL_API void pl_generate_options_init_sized(pl_generate_options* options, size_t struct_size);
 /** Sets struct_size and the defaults. */
-static inline void pl_generate_options_init(pl_generate_options *options) {
+static inline void pl_generate_options_init(pl_generate_options* options) {
   pl_generate_options_init_sized(options, sizeof(*options));
 }
 
-/** Called for every new token (stop tokens included). @return 0 to go on,
- * anything else to stop after this token. */
-typedef int32_t (*pl_token_callback)(int64_t token, void *user);
+/** Called for every new token (stop tokens included). @return 0 to go on, anything else to stop after this token. */
+typedef int32_t (*pl_token_callback)(int64_t token, void* user);
 
 typedef struct pl_generate_report {
   size_t struct_size;
@@ -292,102 +240,77 @@ typedef struct pl_generate_report {
   int32_t stop_reason; /**< 0 length, 1 stop token, 2 callback */
 } pl_generate_report;
 
-/** Prefills `prompt` (may be empty when the session holds tokens) and
- * generates. When the prompt's prefill fails, the session is as before; when a
- * later step fails, the prompt and the tokens given to the callback stay in it.
+/** Prefills `prompt` (may be empty when the session holds tokens) and generates. When the prompt's prefill fails, the
+ * session is as before; when a later step fails, the prompt and the tokens given to the callback stay in it.
  * @param report may be NULL. */
-PL_API pl_status pl_session_generate(pl_session *session, const int64_t *prompt,
-                                     size_t n,
-                                     const pl_generate_options *options,
-                                     pl_token_callback callback, void *user,
-                                     pl_generate_report *report);
+PL_API pl_status pl_session_generate(pl_session* session, const int64_t* prompt, size_t n,
+                                     const pl_generate_options* options, pl_token_callback callback, void* user,
+                                     pl_generate_report* report);
 
-/* ---------------------------------------------------------------- training and
- * evaluation */
+/* ---------------------------------------------------------------- training and evaluation */
 
-/** One packed micro-batch: rows of tokens one after the other. Arrays are only
- * read during the call. The elements of an array of batches all have the same
- * struct_size, which is also the distance between them. */
+/** One packed micro-batch: rows of tokens one after the other. Arrays are only read during the call. The elements of an
+ * array of batches all have the same struct_size, which is also the distance between them. */
 typedef struct pl_batch {
   size_t struct_size;
-  const int64_t *tokens;   /**< [num_tokens] */
-  const int64_t *labels;   /**< [num_tokens] as Hugging Face: labels[i] is
-                              tokens[i] or −100; shifted inside, per segment */
-  const int64_t *segments; /**< [num_segments + 1] offsets, 0 … num_tokens */
+  const int64_t* tokens; /**< [num_tokens] */
+  const int64_t*
+      labels; /**< [num_tokens] as Hugging Face: labels[i] is tokens[i] or −100; shifted inside, per segment */
+  const int64_t* segments; /**< [num_segments + 1] offsets, 0 … num_tokens */
   size_t num_tokens, num_segments;
 } pl_batch;
 
 typedef enum pl_optimizer { PL_ADAMW = 0, PL_SGD = 1 } pl_optimizer;
 
-/** What the inputs of the blocks are kept as between forward and backward;
- * blocks compute in fp32 all the same. */
+/** What the inputs of the blocks are kept as between forward and backward; blocks compute in fp32 all the same. */
 typedef enum pl_activations {
-  PL_ACTIVATIONS_AUTO =
-      0, /**< fp32, or fp16 where the memory limit asks for it */
+  PL_ACTIVATIONS_AUTO = 0, /**< fp32, or fp16 where the memory limit asks for it */
   PL_ACTIVATIONS_FP32 = 1,
-  PL_ACTIVATIONS_FP16 =
-      2, /**< a block's input with values beyond 65504 is kept as bf16 */
+  PL_ACTIVATIONS_FP16 = 2, /**< a block's input with values beyond 65504 is kept as bf16 */
   PL_ACTIVATIONS_BF16 = 3
 } pl_activations;
 
 typedef struct pl_trainer_options {
   size_t struct_size;
-  int32_t rank; /**< default 16; ignored when an initial adapter is given */
-  float alpha;  /**< default 32; scale of a site = alpha / rank */
-  const char *target_modules; /**< comma-separated subset of the bundle's; NULL
-                                 = all of them */
+  int32_t rank;               /**< default 16; ignored when an initial adapter is given */
+  float alpha;                /**< default 32; scale of a site = alpha / rank */
+  const char* target_modules; /**< comma-separated subset of the bundle's; NULL = all of them */
   pl_optimizer optimizer;
-  float learning_rate, beta1, beta2, epsilon,
-      weight_decay; /**< defaults 1e-4, 0.9, 0.999, 1e-8, 0 */
-  float momentum;   /**< SGD, default 0 */
-  float dropout;    /**< LoRA dropout, default 0 */
-  uint64_t seed; /**< of A's initialisation (Kaiming-uniform as PEFT; B = 0) and
-                    of the dropout */
+  float learning_rate, beta1, beta2, epsilon, weight_decay; /**< defaults 1e-4, 0.9, 0.999, 1e-8, 0 */
+  float momentum;                                           /**< SGD, default 0 */
+  float dropout;                                            /**< LoRA dropout, default 0 */
+  uint64_t seed;              /**< of A's initialisation (Kaiming-uniform as PEFT; B = 0) and of the dropout */
   pl_activations activations; /**< default PL_ACTIVATIONS_AUTO */
-  int64_t max_rows; /**< token rows of a pass; default 0 = train_t_max, or what
-                       the memory limit allows */
-  const char
-      *scratch_dir; /**< folder for kept block inputs that memory has no room
-                       for, in a file without a name; not one that lies in
-                       memory (tmpfs). Default NULL = they stay in memory */
-  int64_t activation_limit; /**< bytes of kept block inputs beyond which they go
-                               to scratch_dir; default 0 = as the memory limit
-                               asks for */
+  int64_t max_rows;           /**< token rows of a pass; default 0 = train_t_max, or what the memory limit allows */
+  const char* scratch_dir;    /**< folder for kept block inputs that memory has no room for, in a file without a name;
+                                 not one that lies in memory (tmpfs). Default NULL = they stay in memory */
+  int64_t activation_limit;   /**< bytes of kept block inputs beyond which they go to scratch_dir; default 0 = as the
+                                 memory limit asks for */
 } pl_trainer_options;
 /** As pl_engine_options_init_sized. */
-PL_API void pl_trainer_options_init_sized(pl_trainer_options *options,
-                                          size_t struct_size);
+PL_API void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_size);
 /** Sets struct_size and the defaults. */
-static inline void pl_trainer_options_init(pl_trainer_options *options) {
+static inline void pl_trainer_options_init(pl_trainer_options* options) {
   pl_trainer_options_init_sized(options, sizeof(*options));
 }
 
-/** @param init start from a copy of this adapter (its ranks, alpha and
- * modules); NULL = a new one. */
-PL_API pl_status pl_trainer_create(pl_engine *engine,
-                                   const pl_trainer_options *options,
-                                   const pl_adapter *init, pl_trainer **out);
-PL_API void pl_trainer_free(pl_trainer *trainer);
+/** @param init start from a copy of this adapter (its ranks, alpha and modules); NULL = a new one. */
+PL_API pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* options, const pl_adapter* init,
+                                   pl_trainer** out);
+PL_API void pl_trainer_free(pl_trainer* trainer);
 
-/** What a trainer was planned for: the largest setting within the engine's
- * memory limit (docs/memory.md). Bytes. */
+/** What a trainer was planned for: the largest setting within the engine's memory limit (docs/memory.md). Bytes. */
 typedef struct pl_trainer_info {
   size_t struct_size;
-  int64_t max_rows; /**< token rows of a pass; a step with more is split by
-                       segments */
+  int64_t max_rows;           /**< token rows of a pass; a step with more is split by segments */
   pl_activations activations; /**< never PL_ACTIVATIONS_AUTO */
-  int32_t streams_weights;    /**< non-zero: the base's pages are read ahead and
-                                 released (pl_weights) */
-  int64_t spilled; /**< of the scratch file at max_rows; 0 = block inputs stay
-                      in memory */
-  int64_t memory_limit; /**< 0 = none */
-  int64_t
-      planned; /**< the parts of pl_memory at their highest, and their sum */
-  int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch,
-      other;
+  int32_t streams_weights;    /**< non-zero: the base's pages are read ahead and released (pl_weights) */
+  int64_t spilled;            /**< of the scratch file at max_rows; 0 = block inputs stay in memory */
+  int64_t memory_limit;       /**< 0 = none */
+  int64_t planned;            /**< the parts of pl_memory at their highest, and their sum */
+  int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch, other;
 } pl_trainer_info;
-PL_API pl_status pl_trainer_get_info(const pl_trainer *trainer,
-                                     pl_trainer_info *info);
+PL_API pl_status pl_trainer_get_info(const pl_trainer* trainer, pl_trainer_info* info);
 
 typedef struct pl_step_report {
   size_t struct_size;
@@ -397,45 +320,31 @@ typedef struct pl_step_report {
   int64_t num_labels; /**< unmasked tokens */
   double grad_norm;   /**< global L2 norm of the gradient */
   double seconds;
-  int64_t passes; /**< forward and backward passes that the micro-batches were
-                     computed in */
+  int64_t passes; /**< forward and backward passes that the micro-batches were computed in */
 } pl_step_report;
 
-PL_API pl_status pl_trainer_set_learning_rate(pl_trainer *trainer,
-                                              float learning_rate);
+PL_API pl_status pl_trainer_set_learning_rate(pl_trainer* trainer, float learning_rate);
 /**
- * Forward and backward of every micro-batch, then one optimizer step. A
- * micro-batch with more rows than a pass may have (pl_trainer_info.max_rows) or
- * more segments than the bundle allows is computed in several passes of whole
- * segments whose gradients are added: the same mean over all unmasked tokens of
- * the step, and without dropout the same result up to rounding. A step that
- * fails leaves the adapter and the optimizer as they were. @param report may be
- * NULL.
+ * Forward and backward of every micro-batch, then one optimizer step. A micro-batch with more rows than a pass may have
+ * (pl_trainer_info.max_rows) or more segments than the bundle allows is computed in several passes of whole segments
+ * whose gradients are added: the same mean over all unmasked tokens of the step, and without dropout the same result up
+ * to rounding. A step that fails leaves the adapter and the optimizer as they were. @param report may be NULL.
  */
-PL_API pl_status pl_trainer_step(pl_trainer *trainer,
-                                 const pl_batch *micro_batches, size_t n,
-                                 pl_step_report *report);
-/** As pl_trainer_step without the optimizer step: the gradients can then be
- * read with pl_trainer_get_gradient. */
-PL_API pl_status pl_trainer_forward_backward(pl_trainer *trainer,
-                                             const pl_batch *micro_batches,
-                                             size_t n, pl_step_report *report);
+PL_API pl_status pl_trainer_step(pl_trainer* trainer, const pl_batch* micro_batches, size_t n, pl_step_report* report);
+/** As pl_trainer_step without the optimizer step: the gradients can then be read with pl_trainer_get_gradient. */
+PL_API pl_status pl_trainer_forward_backward(pl_trainer* trainer, const pl_batch* micro_batches, size_t n,
+                                             pl_step_report* report);
 /**
- * Ends the step that is running on another thread, or else the next one, at the
- * next block with PL_CANCELLED; the adapter stays as it was before the step.
- * May be called from any thread and from a signal handler while the trainer
+ * Ends the step that is running on another thread, or else the next one, at the next block with PL_CANCELLED; the
+ * adapter stays as it was before the step. May be called from any thread and from a signal handler while the trainer
  * exists.
  */
-PL_API pl_status pl_trainer_cancel(pl_trainer *trainer);
-/** Copies one gradient. @param name PEFT key,
- * "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight". @param n
- * elements. */
-PL_API pl_status pl_trainer_get_gradient(const pl_trainer *trainer,
-                                         const char *name, float *out,
-                                         size_t n);
+PL_API pl_status pl_trainer_cancel(pl_trainer* trainer);
+/** Copies one gradient. @param name PEFT key, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight". @param
+ * n elements. */
+PL_API pl_status pl_trainer_get_gradient(const pl_trainer* trainer, const char* name, float* out, size_t n);
 /** @return a snapshot of the trained adapter, independent of the trainer. */
-PL_API pl_status pl_trainer_get_adapter(const pl_trainer *trainer,
-                                        pl_adapter **out);
+PL_API pl_status pl_trainer_get_adapter(const pl_trainer* trainer, pl_adapter** out);
 
 typedef struct pl_eval_report {
   size_t struct_size;
@@ -445,14 +354,12 @@ typedef struct pl_eval_report {
   double seconds;
 } pl_eval_report;
 
-/** Forward only. @param logprobs [num_tokens] of every token given those before
- * it in its segment; NaN for the first; may be NULL. */
-PL_API pl_status pl_engine_evaluate(pl_engine *engine,
-                                    const pl_adapter_ref *refs, size_t n,
-                                    const pl_batch *batch, float *logprobs,
-                                    pl_eval_report *report);
+/** Forward only. @param logprobs [num_tokens] of every token given those before it in its segment; NaN for the first;
+ * may be NULL. */
+PL_API pl_status pl_engine_evaluate(pl_engine* engine, const pl_adapter_ref* refs, size_t n, const pl_batch* batch,
+                                    float* logprobs, pl_eval_report* report);
 
 #ifdef __cplusplus
 }
 #endif
-#endif // POCKETLORA_POCKETLORA_H_
+#endif  // POCKETLORA_POCKETLORA_H_
