@@ -26,7 +26,7 @@ PROMPT = 20
 
 def runtime_logits(engine: Engine, tokens: Any, adapters: AdapterSet, cache_dtype: CacheDtype = "fp32") -> Any:
     """Logits of the prompt's last token and of every token decoded after it, [LENGTH - PROMPT + 1, V]."""
-    session = Session(engine, cache_dtype=cache_dtype)
+    session = Session(engine, cache_dtype=cache_dtype, compute="fp32")
     session.set_adapters(adapters)
     rows = [session.prefill(tokens[:PROMPT])]
     rows += [session.decode(int(token)) for token in tokens[PROMPT:]]
@@ -69,7 +69,7 @@ def test_long_prompt_in_chunks(tiny_bundle: Bundled, open_engine: Any) -> None:
     length = engine.facts.prefill_t_max + 17
     assert length <= engine.facts.max_seq_len
     tokens = random_rows((length,), tiny_bundle.tiny.vocab, 12).tokens
-    found = Session(engine).prefill(tokens)
+    found = Session(engine, compute="fp32").prefill(tokens)
     expected = logits_of(load_base(tiny_bundle.dequantized), tokens)[-1]
     assert relative_error(found, expected) <= forward_bound(tiny_bundle.tiny)
 

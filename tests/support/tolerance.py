@@ -23,3 +23,12 @@ def gradient_bound(tiny: TinyModel) -> float:
     """Bound on the relative error (norm) of a gradient: forward, then backward through the same chain; at most 1e-3."""
     backward = 2 * EPS * max(tiny.longest_reduction, tiny.train_len) * (CHAIN * tiny.layers + 1)
     return min(1e-3, forward_bound(tiny) + backward)
+
+
+def int16_bound(tiny: TinyModel) -> float:
+    """The same where products of few rows are computed in 15-bit integers; at most 1e-3.
+
+    Half a unit of the largest of 64 values, in each of them, is at most sqrt(64) / 2 units of their norm: 4 · 2^-14 for
+    the row, and as much again for the codebook.
+    """
+    return min(1e-3, forward_bound(tiny) + 8 * 2.0**-14 * (CHAIN * tiny.layers + 1))
