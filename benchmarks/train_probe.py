@@ -13,9 +13,9 @@ import click
 import numpy as np
 
 from benchmarks.proc_status import process_memory
+from pocketlora_export.runtime import Trainer, TrainerConfig
 from pocketlora_export.runtime.arrays import Int64Array
 from pocketlora_export.runtime.engine import Engine
-from pocketlora_export.runtime.trainer import Trainer, TrainerConfig
 
 
 @dataclasses.dataclass(frozen=True)

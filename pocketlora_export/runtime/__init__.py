@@ -4,23 +4,38 @@ from __future__ import annotations
 
 from pocketlora_export.runtime.engine import Adapter, Engine, EngineFacts, Evaluation, MemoryAccount, Weights
 from pocketlora_export.runtime.session import Generation, Sampling, Session, SessionInfo
-from pocketlora_export.runtime.trainer import Activations, Optimizer, Step, Trainer, TrainerConfig, TrainerPlan
+from pocketlora_export.runtime.trainer import Trainer
+from pocketlora_export.runtime.training import (
+    Activations,
+    Checkpoint,
+    Optimizer,
+    Progress,
+    Schedule,
+    Step,
+    TrainerConfig,
+    TrainerPlan,
+    Validation,
+)
 
 __all__ = [
     "Activations",
     "Adapter",
+    "Checkpoint",
     "Engine",
     "EngineFacts",
     "Evaluation",
     "Generation",
     "MemoryAccount",
     "Optimizer",
+    "Progress",
     "Sampling",
+    "Schedule",
     "Session",
     "SessionInfo",
     "Step",
     "Trainer",
     "TrainerConfig",
     "TrainerPlan",
+    "Validation",
     "Weights",
 ]

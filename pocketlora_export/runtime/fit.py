@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime.arrays import PackedRows
-from pocketlora_export.runtime.trainer import Step, Trainer
+from pocketlora_export.runtime.trainer import Trainer
+from pocketlora_export.runtime.training import Step
 
 
 def fit(trainer: Trainer, batches: Iterator[Sequence[PackedRows]], iters: int, on_step: Callable[[Step], None]) -> Step:

@@ -56,6 +56,17 @@ PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "pl_trainer_free": (None, [c_void_p]),
     "pl_trainer_get_info": (c_int32, [c_void_p, POINTER(structs.TrainerInfo)]),
     "pl_trainer_cancel": (c_int32, [c_void_p]),
+    "pl_trainer_pause": (c_int32, [c_void_p]),
+    "pl_trainer_resume": (c_int32, [c_void_p]),
+    "pl_trainer_get_progress": (c_int32, [c_void_p, POINTER(structs.Progress)]),
+    "pl_trainer_validate": (c_int32, [c_void_p, POINTER(structs.Batch), c_size_t, POINTER(structs.Validation)]),
+    "pl_trainer_get_best_adapter": (c_int32, [c_void_p, POINTER(c_void_p)]),
+    "pl_checkpoint_options_init_sized": (None, [POINTER(structs.CheckpointOptions), c_size_t]),
+    "pl_trainer_save_checkpoint": (
+        c_int32,
+        [c_void_p, c_char_p, POINTER(structs.CheckpointOptions), POINTER(structs.Checkpoint)],
+    ),
+    "pl_trainer_load_checkpoint": (c_int32, [c_void_p, c_char_p, POINTER(structs.Checkpoint)]),
     "pl_trainer_set_learning_rate": (c_int32, [c_void_p, c_float]),
     "pl_trainer_step": (c_int32, [c_void_p, POINTER(structs.Batch), c_size_t, POINTER(structs.StepReport)]),
     "pl_trainer_forward_backward": (

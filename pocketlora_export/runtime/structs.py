@@ -107,6 +107,9 @@ class GenerateOptions(ctypes.Structure):
         ("seed", c_uint64),
         ("stop_tokens", POINTER(c_int64)),
         ("num_stop_tokens", c_size_t),
+        ("top_k", c_int64),
+        ("min_p", c_float),
+        ("repetition_penalty", c_float),
     ]
 
 
@@ -157,6 +160,14 @@ class TrainerOptions(ctypes.Structure):
         ("max_rows", c_int64),
         ("scratch_dir", c_char_p),
         ("activation_limit", c_int64),
+        ("schedule", c_int32),
+        ("warmup_steps", c_int64),
+        ("total_steps", c_int64),
+        ("max_grad_norm", c_float),
+        ("max_skipped_steps", c_int32),
+        ("keep_best", c_int32),
+        ("patience", c_int32),
+        ("min_delta", c_float),
     ]
 
 
@@ -194,6 +205,67 @@ class StepReport(ctypes.Structure):
         ("grad_norm", c_double),
         ("seconds", c_double),
         ("passes", c_int64),
+        ("learning_rate", c_double),
+        ("skipped", c_int32),
+        ("skipped_steps", c_int64),
+    ]
+
+
+class Progress(ctypes.Structure):
+    """pl_progress."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("step", c_int64),
+        ("total_steps", c_int64),
+        ("blocks_done", c_int64),
+        ("blocks", c_int64),
+        ("paused", c_int32),
+        ("loss", c_double),
+        ("grad_norm", c_double),
+        ("learning_rate", c_double),
+        ("tokens", c_int64),
+        ("skipped_steps", c_int64),
+        ("tokens_per_second", c_double),
+        ("seconds_left", c_double),
+    ]
+
+
+class Validation(ctypes.Structure):
+    """pl_validation."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("step", c_int64),
+        ("loss", c_double),
+        ("perplexity", c_double),
+        ("num_labels", c_int64),
+        ("improved", c_int32),
+        ("should_stop", c_int32),
+        ("best_step", c_int64),
+        ("best_loss", c_double),
+        ("seconds", c_double),
+    ]
+
+
+class CheckpointOptions(ctypes.Structure):
+    """pl_checkpoint_options."""
+
+    _fields_ = [("struct_size", c_size_t), ("keep", c_int32), ("user_state", c_char_p)]
+
+
+class Checkpoint(ctypes.Structure):
+    """pl_checkpoint."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("step", c_int64),
+        ("path", c_char_p),
+        ("user_state", c_char_p),
+        ("num_skipped", c_int64),
+        ("skipped", c_char_p),
+        ("nbytes", c_int64),
+        ("seconds", c_double),
     ]
 
 
@@ -223,6 +295,10 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "pl_trainer_options": TrainerOptions,
     "pl_trainer_info": TrainerInfo,
     "pl_step_report": StepReport,
+    "pl_progress": Progress,
+    "pl_validation": Validation,
+    "pl_checkpoint_options": CheckpointOptions,
+    "pl_checkpoint": Checkpoint,
     "pl_eval_report": EvalReport,
 }
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from enum import IntEnum
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,87 +17,16 @@ from pocketlora_export.runtime.arrays import Batches, Float32Array, PackedRows, 
 from pocketlora_export.runtime.engine import Adapter, Engine
 from pocketlora_export.runtime.handle import Handle
 from pocketlora_export.runtime.library import check, library
-
-
-class Optimizer(IntEnum):
-    """pl_optimizer."""
-
-    ADAMW = 0
-    SGD = 1
-
-
-class Activations(IntEnum):
-    """pl_activations: what the inputs of the blocks are kept as for the backward."""
-
-    AUTO = 0
-    FP32 = 1
-    FP16 = 2
-    BF16 = 3
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """Hyper-parameters. `rank`, `alpha` and `target_modules` are ignored when training goes on from an adapter.
-
-    `max_rows`: token rows of a pass, 0 = the bundle's or what the memory limit allows. `scratch_dir`: where inputs of
-    blocks go that memory has no room for. `activation_limit`: bytes of them beyond which they go there, 0 = no limit.
-    """
-
-    rank: int = 8
-    alpha: float = 16.0
-    target_modules: tuple[str, ...] | None = None
-    optimizer: Optimizer = Optimizer.ADAMW
-    learning_rate: float = 1e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    momentum: float = 0.0
-    dropout: float = 0.0
-    seed: int = 0
-    activations: Activations = Activations.AUTO
-    max_rows: int = 0
-    scratch_dir: Path | None = None
-    activation_limit: int = 0
-
-
-@dataclass(frozen=True)
-class TrainerPlan:
-    """What a trainer was planned for: the largest setting within the engine's memory limit. Sizes in bytes.
-
-    `spilled` is the size of the scratch file; `planned` the sum of the parts that follow it, at their highest.
-    """
-
-    max_rows: int
-    activations: Activations
-    streams_weights: bool
-    spilled: int
-    memory_limit: int
-    planned: int
-    arena: int
-    block_inputs: int
-    adapter: int
-    gradients: int
-    optimizer: int
-    kv_cache: int
-    scratch: int
-    other: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """Report of one step: `loss` is the mean over all unmasked tokens of its micro-batches.
-
-    `passes`: forward and backward passes that they were computed in; more than micro-batches where one had to be split.
-    """
-
-    step: int
-    loss: float
-    num_tokens: int
-    num_labels: int
-    grad_norm: float
-    seconds: float
-    passes: int
+from pocketlora_export.runtime.training import (
+    Activations,
+    Checkpoint,
+    Progress,
+    Step,
+    TrainerConfig,
+    TrainerPlan,
+    Validation,
+    trainer_options,
+)
 
 
 class Trainer(Handle):
@@ -107,7 +35,7 @@ class Trainer(Handle):
     def __init__(self, engine: Engine, config: TrainerConfig | None = None, init: Adapter | None = None) -> None:
         """Create a trainer; `init` = start from a copy of this adapter."""
         pointer = ctypes.c_void_p()
-        options = _options(config or TrainerConfig())
+        options = trainer_options(config or TrainerConfig())
         start = None if init is None else init.pointer
         check(library().pl_trainer_create(engine.pointer, options, start, pointer))
         super().__init__(pointer, library().pl_trainer_free)
@@ -125,6 +53,48 @@ class Trainer(Handle):
     def cancel(self) -> None:
         """End the step that is running on another thread, or else the next one, with CANCELLED. For any thread."""
         check(library().pl_trainer_cancel(self.pointer))
+
+    def pause(self) -> None:
+        """Hold the running step, or else the next one, at its next block until `resume` or `cancel`. For any thread."""
+        check(library().pl_trainer_pause(self.pointer))
+
+    def resume(self) -> None:
+        """Let a held step go on. For any thread."""
+        check(library().pl_trainer_resume(self.pointer))
+
+    def progress(self) -> Progress:
+        """How far training is. For any thread, while a step runs as well."""
+        found = structs.sized(structs.Progress)
+        check(library().pl_trainer_get_progress(self.pointer, found))
+        values = {f.name: getattr(found, f.name) for f in fields(Progress)}
+        return Progress(**values | {"paused": bool(found.paused)})
+
+    def validate(self, batches: Sequence[PackedRows]) -> Validation:
+        """Evaluate the adapter as it is now on held-out batches, and remember which was best."""
+        packed, found = Batches(batches), structs.sized(structs.Validation)
+        check(library().pl_trainer_validate(self.pointer, packed.array, len(packed), found))
+        values = {f.name: getattr(found, f.name) for f in fields(Validation)}
+        return Validation(**values | {"improved": bool(found.improved), "should_stop": bool(found.should_stop)})
+
+    def best_adapter(self) -> Adapter:
+        """The adapter of the best validation, with `keep_best`. INVALID_STATE when there is none."""
+        pointer = ctypes.c_void_p()
+        check(library().pl_trainer_get_best_adapter(self.pointer, pointer))
+        return Adapter(pointer)
+
+    def save_checkpoint(self, folder: Path, *, keep: int = 2, user_state: str = "") -> Checkpoint:
+        """Write everything that training needs to go on to a new folder in `folder`; the newest `keep` stay."""
+        options, found = structs.CheckpointOptions(), structs.sized(structs.Checkpoint)
+        library().pl_checkpoint_options_init_sized(options, ctypes.sizeof(options))
+        options.keep, options.user_state = keep, user_state.encode()
+        check(library().pl_trainer_save_checkpoint(self.pointer, os.fsencode(folder), options, found))
+        return _checkpoint(found)
+
+    def load_checkpoint(self, folder: Path) -> Checkpoint:
+        """Go on from the newest undamaged checkpoint. INPUT_MISSING when there is none."""
+        found = structs.sized(structs.Checkpoint)
+        check(library().pl_trainer_load_checkpoint(self.pointer, os.fsencode(folder), found))
+        return _checkpoint(found)
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Use another learning rate from the next step on."""
@@ -153,20 +123,11 @@ class Trainer(Handle):
     def _run(self, function: Any, batches: Sequence[PackedRows]) -> Step:
         packed, report = Batches(batches), structs.sized(structs.StepReport)
         check(function(self.pointer, packed.array, len(packed), report))
-        r = report
-        return Step(r.step, r.loss, r.num_tokens, r.num_labels, r.grad_norm, r.seconds, r.passes)
+        values = {f.name: getattr(report, f.name) for f in fields(Step)}
+        return Step(**values | {"skipped": bool(report.skipped)})
 
 
-def _options(config: TrainerConfig) -> structs.TrainerOptions:
-    options = structs.TrainerOptions()
-    library().pl_trainer_options_init_sized(options, ctypes.sizeof(options))
-    modules = config.target_modules
-    options.target_modules = None if modules is None else ",".join(modules).encode()
-    options.optimizer = int(config.optimizer)
-    for name in ("rank", "alpha", "learning_rate", "beta1", "beta2", "epsilon", "weight_decay"):
-        setattr(options, name, getattr(config, name))
-    options.momentum, options.dropout, options.seed = config.momentum, config.dropout, config.seed
-    options.activations, options.max_rows = int(config.activations), config.max_rows
-    options.scratch_dir = None if config.scratch_dir is None else os.fsencode(config.scratch_dir)
-    options.activation_limit = config.activation_limit
-    return options
+def _checkpoint(found: structs.Checkpoint) -> Checkpoint:
+    skipped = tuple(found.skipped.decode(errors="replace").splitlines())
+    path, state = Path(os.fsdecode(found.path)), found.user_state.decode(errors="replace")
+    return Checkpoint(found.step, path, state, skipped, found.nbytes, found.seconds)

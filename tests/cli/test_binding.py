@@ -16,7 +16,7 @@ from pocketlora_export.runtime.engine import Weights
 from pocketlora_export.runtime.library import LIBRARY_VARIABLE, PROTOTYPES, find_library
 from pocketlora_export.runtime.session import CACHE_DTYPES
 from pocketlora_export.runtime.structs import ABI_VERSION, STRUCTS
-from pocketlora_export.runtime.trainer import Activations, Optimizer
+from pocketlora_export.runtime.training import Activations, Optimizer, Schedule
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
@@ -91,7 +91,7 @@ def test_status_codes_and_optimizers(values: dict[str, int]) -> None:
     assert enumerators.pop("ABI_VERSION") == ABI_VERSION
     optimizers = {optimizer.name: enumerators.pop(optimizer.name) for optimizer in Optimizer}
     assert optimizers == {optimizer.name: optimizer.value for optimizer in Optimizer}
-    for prefix, enum in (("WEIGHTS_", Weights), ("ACTIVATIONS_", Activations)):
+    for prefix, enum in (("WEIGHTS_", Weights), ("ACTIVATIONS_", Activations), ("SCHEDULE_", Schedule)):
         found = {member.name: enumerators.pop(prefix + member.name) for member in enum}
         assert found == {member.name: member.value for member in enum}
     caches = {f"CACHE_{name.replace('fp', 'FLOAT').upper()}": value for value, name in enumerate(CACHE_DTYPES)}

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pocketlora_export.runtime import Trainer, TrainerConfig
 from pocketlora_export.runtime.engine import AdapterSet, Engine
 from pocketlora_export.runtime.session import CacheDtype, Session
-from pocketlora_export.runtime.trainer import Trainer, TrainerConfig
 from tests.conftest import BundleFactory
 from tests.parity.test_gradients import MODELS
 from tests.support.bundles import Bundled

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from pocketlora_export.runtime import Trainer, TrainerConfig
 from pocketlora_export.runtime.engine import Adapter, Engine
 from pocketlora_export.runtime.session import Sampling, Session
-from pocketlora_export.runtime.trainer import Trainer, TrainerConfig
 from tests.support.oracle import Rows
 
 EXAMPLES = ("notes", "captains-log")

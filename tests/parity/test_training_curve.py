@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pocketlora_export.runtime.trainer import Optimizer, Trainer, TrainerConfig
+from pocketlora_export.runtime import Optimizer, Trainer, TrainerConfig
 from tests.support.bundles import Bundled
 from tests.support.oracle import Rows, load_adapter, mean_loss, random_rows
 

@@ -222,6 +222,11 @@ typedef struct pl_generate_options {
   uint64_t seed;              /**< the same seed gives the same tokens */
   const int64_t* stop_tokens; /**< NULL = the bundle's eos tokens */
   size_t num_stop_tokens;
+  /* With temperature above 0, of the tokens by falling probability are kept, as transformers does: the first top_k, of
+   * these the fewest that reach top_p, of these the ones at least min_p times as probable as the first. */
+  int64_t top_k;            /**< 0 = off (default) */
+  float min_p;              /**< 0 = off (default) */
+  float repetition_penalty; /**< makes tokens of the context less likely, greedy or not; 1 = off (default) */
 } pl_generate_options;
 /** As pl_engine_options_init_sized. */
 PL_API void pl_generate_options_init_sized(pl_generate_options* options, size_t struct_size);
@@ -260,7 +265,20 @@ typedef struct pl_batch {
   size_t num_tokens, num_segments;
 } pl_batch;
 
-typedef enum pl_optimizer { PL_ADAMW = 0, PL_SGD = 1 } pl_optimizer;
+typedef enum pl_optimizer {
+  PL_ADAMW = 0,
+  PL_SGD = 1,
+  PL_ADAMW_8BIT = 2, /**< moments in 8 bits with a scale for every 256, as torchao's AdamW8bit */
+  PL_ADAFACTOR = 3,  /**< a number a row and a number a column; the learning rate is used as given */
+  PL_LION = 4        /**< published with beta2 = 0.99 and a third to a tenth of AdamW's learning rate */
+} pl_optimizer;
+
+/** How the learning rate moves: transformers' get_scheduler. Each rises from 0 over the warm-up's steps first. */
+typedef enum pl_schedule {
+  PL_SCHEDULE_CONSTANT = 0,
+  PL_SCHEDULE_LINEAR = 1, /**< down to 0 at total_steps */
+  PL_SCHEDULE_COSINE = 2  /**< the same along half a cosine */
+} pl_schedule;
 
 /** What the inputs of the blocks are kept as between forward and backward; blocks compute in fp32 all the same. */
 typedef enum pl_activations {
@@ -286,6 +304,15 @@ typedef struct pl_trainer_options {
                                  not one that lies in memory (tmpfs). Default NULL = they stay in memory */
   int64_t activation_limit;   /**< bytes of kept block inputs beyond which they go to scratch_dir; default 0 = as the
                                  memory limit asks for */
+  pl_schedule schedule;       /**< default PL_SCHEDULE_CONSTANT */
+  int64_t warmup_steps;       /**< default 0 */
+  int64_t total_steps; /**< of the whole training: where schedules end, and for pl_progress; default 0 = unknown */
+  float max_grad_norm; /**< gradients with a larger global L2 norm are scaled down to it; default 0 = never */
+  int32_t max_skipped_steps; /**< steps in a row that may be left out because their loss or gradient is not finite; the
+                                next such step fails. Default 0 = the first one does */
+  int32_t keep_best;         /**< non-zero: pl_trainer_validate keeps a copy of the best adapter; default 0 */
+  int32_t patience;          /**< validations in a row without improvement before should_stop; default 0 = no limit */
+  float min_delta;           /**< by how much a loss must be below the best one to be an improvement; default 0 */
 } pl_trainer_options;
 /** As pl_engine_options_init_sized. */
 PL_API void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_size);
@@ -320,15 +347,20 @@ typedef struct pl_step_report {
   int64_t num_labels; /**< unmasked tokens */
   double grad_norm;   /**< global L2 norm of the gradient */
   double seconds;
-  int64_t passes; /**< forward and backward passes that the micro-batches were computed in */
+  int64_t passes;        /**< forward and backward passes that the micro-batches were computed in */
+  double learning_rate;  /**< that this step was made with */
+  int32_t skipped;       /**< non-zero: the loss or the gradient was not finite, so the adapter was left as it was */
+  int64_t skipped_steps; /**< so far */
 } pl_step_report;
 
+/** The learning rate that the schedule works on, from the next step on. */
 PL_API pl_status pl_trainer_set_learning_rate(pl_trainer* trainer, float learning_rate);
 /**
  * Forward and backward of every micro-batch, then one optimizer step. A micro-batch with more rows than a pass may have
  * (pl_trainer_info.max_rows) or more segments than the bundle allows is computed in several passes of whole segments
  * whose gradients are added: the same mean over all unmasked tokens of the step, and without dropout the same result up
- * to rounding. A step that fails leaves the adapter and the optimizer as they were. @param report may be NULL.
+ * to rounding. A step that fails leaves the adapter and the optimizer as they were; one that is left out because
+ * something was not finite (max_skipped_steps) counts as a step all the same. @param report may be NULL.
  */
 PL_API pl_status pl_trainer_step(pl_trainer* trainer, const pl_batch* micro_batches, size_t n, pl_step_report* report);
 /** As pl_trainer_step without the optimizer step: the gradients can then be read with pl_trainer_get_gradient. */
@@ -340,6 +372,82 @@ PL_API pl_status pl_trainer_forward_backward(pl_trainer* trainer, const pl_batch
  * exists.
  */
 PL_API pl_status pl_trainer_cancel(pl_trainer* trainer);
+/**
+ * Makes the running step, or else the next one, wait at its next block until pl_trainer_resume or pl_trainer_cancel.
+ * Returns at once; pl_progress.paused says when the step waits. While it waits, pl_trainer_save_checkpoint may be
+ * called from another thread. From any thread, not from a signal handler.
+ */
+PL_API pl_status pl_trainer_pause(pl_trainer* trainer);
+PL_API pl_status pl_trainer_resume(pl_trainer* trainer);
+
+/** How far training is. What is not known yet is 0. */
+typedef struct pl_progress {
+  size_t struct_size;
+  int64_t step, total_steps;   /**< done, skipped ones included; total as in the options */
+  int64_t blocks_done, blocks; /**< of the running step: layers of its passes, forward and backward; 0 between steps */
+  int32_t paused;              /**< non-zero: a step waits at a block */
+  double loss, grad_norm, learning_rate; /**< of the last step */
+  int64_t tokens;                        /**< rows computed in all steps */
+  int64_t skipped_steps;
+  double tokens_per_second; /**< over the steps of this process, without pauses */
+  double seconds_left;      /**< −1 = not known */
+} pl_progress;
+/** From any thread, while a step runs as well. Memory is pl_engine_get_memory's. */
+PL_API pl_status pl_trainer_get_progress(const pl_trainer* trainer, pl_progress* progress);
+
+typedef struct pl_validation {
+  size_t struct_size;
+  int64_t step;
+  double loss, perplexity; /**< mean over the unmasked tokens of all batches */
+  int64_t num_labels;
+  int32_t improved;    /**< non-zero: the lowest loss so far */
+  int32_t should_stop; /**< non-zero: `patience` validations in a row were no improvement */
+  int64_t best_step;
+  double best_loss;
+  double seconds;
+} pl_validation;
+/** Evaluates the adapter as it is on held-out batches, and remembers which was best. @param validation may be NULL. */
+PL_API pl_status pl_trainer_validate(pl_trainer* trainer, const pl_batch* batches, size_t n, pl_validation* validation);
+/** @return the adapter of the best validation (option keep_best). PL_INVALID_STATE when there is none. */
+PL_API pl_status pl_trainer_get_best_adapter(const pl_trainer* trainer, pl_adapter** out);
+
+typedef struct pl_checkpoint_options {
+  size_t struct_size;
+  int32_t keep;           /**< newest checkpoints that stay in the folder; default 2 */
+  const char* user_state; /**< any text to be given back by pl_trainer_load_checkpoint; default NULL = "" */
+} pl_checkpoint_options;
+/** As pl_engine_options_init_sized. */
+PL_API void pl_checkpoint_options_init_sized(pl_checkpoint_options* options, size_t struct_size);
+/** Sets struct_size and the defaults. */
+static inline void pl_checkpoint_options_init(pl_checkpoint_options* options) {
+  pl_checkpoint_options_init_sized(options, sizeof(*options));
+}
+
+/** A checkpoint that was written or loaded. Its texts belong to the trainer and stay until its next checkpoint call. */
+typedef struct pl_checkpoint {
+  size_t struct_size;
+  int64_t step;
+  const char* path;       /**< <dir>/step-00000100 */
+  const char* user_state; /**< as it was given */
+  int64_t num_skipped;    /**< loading: newer checkpoints that were passed over because they are damaged */
+  const char* skipped;    /**< one line for each: its path and what is wrong with it */
+  int64_t nbytes;
+  double seconds;
+} pl_checkpoint;
+/**
+ * Writes everything that training needs to go on exactly (docs/checkpoint.md) to a new folder in `dir`, atomically, and
+ * removes all but the newest `keep`. When it fails, the checkpoints that were there are untouched. @param options NULL
+ * = the defaults. @param checkpoint may be NULL.
+ */
+PL_API pl_status pl_trainer_save_checkpoint(pl_trainer* trainer, const char* dir, const pl_checkpoint_options* options,
+                                            pl_checkpoint* checkpoint);
+/**
+ * Goes on from the newest undamaged checkpoint in `dir`: what follows is what would have followed without a stop, bit
+ * for bit. The trainer must have been made with the same options over the same base: PL_INPUT_MISMATCH lists what
+ * differs. PL_INPUT_MISSING when there is no checkpoint, PL_INPUT_MALFORMED when all are damaged; the trainer is then
+ * as it was. @param checkpoint may be NULL.
+ */
+PL_API pl_status pl_trainer_load_checkpoint(pl_trainer* trainer, const char* dir, pl_checkpoint* checkpoint);
 /** Copies one gradient. @param name PEFT key, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight". @param
  * n elements. */
 PL_API pl_status pl_trainer_get_gradient(const pl_trainer* trainer, const char* name, float* out, size_t n);

@@ -12,6 +12,9 @@
 
 namespace pocketlora {
 
+class AtomicDirectory;
+class SafetensorsFile;
+
 /// A LoRA adapter over one bundle's layout. Immutable once it is shared, which is by pointer.
 class Adapter {
  public:
@@ -19,6 +22,10 @@ class Adapter {
 
   /// Reads a PEFT folder and checks it against the layout; all mismatches of a kind are listed in one error.
   static Result<Pointer> load(std::shared_ptr<const AdapterLayout> layout, const std::string& dir);
+
+  /// The tensors alone, for a config that is known. @param path of a safetensors file as write_tensors() makes it.
+  static Result<Pointer> load_tensors(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
+                                      const std::string& path);
 
   /// A new adapter: A Kaiming-uniform in [-1/sqrt(in), 1/sqrt(in)) (PEFT's initialisation), B = 0. Element e (counting
   /// over all A matrices in the layout's order, row-major) is the e-th output of SplitMix64 started at `seed`, its
@@ -36,6 +43,10 @@ class Adapter {
 
   /// Writes adapter_config.json, README.md and adapter_model.safetensors (fp32) as PEFT does, atomically.
   Status save(const std::string& dir) const;
+  /// The same files into a folder that the caller commits.
+  Status write(AtomicDirectory* folder) const;
+  /// The tensors alone.
+  Status write_tensors(const std::string& path) const;
 
   const AdapterLayout& layout() const { return *layout_; }
   const std::shared_ptr<const AdapterLayout>& shared_layout() const { return layout_; }
@@ -49,6 +60,8 @@ class Adapter {
 
  private:
   Adapter(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config, AdapterTensors tensors);
+  static Result<Pointer> from_file(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
+                                   const SafetensorsFile& file);
 
   std::shared_ptr<const AdapterLayout> layout_;
   AdapterConfig config_;

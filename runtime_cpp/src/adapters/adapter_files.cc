@@ -103,21 +103,30 @@ std::string model_card(const AdapterLayout& layout, const AdapterConfig& config)
   return text;
 }
 
-Status write_text(const std::string& path, const std::string& text) {
-  PL_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
-  PL_RETURN_IF_ERROR(file.write(text));
-  return file.commit();
+Result<SafetensorsFile> open_tensors(const AdapterLayout& layout, const std::string& path) {
+  return SafetensorsFile::open(path, PL_ADAPTER_MISSING_FILE, PL_ADAPTER_CORRUPT, max_header(layout));
 }
 
 }  // namespace
 
 Result<Adapter::Pointer> Adapter::load(std::shared_ptr<const AdapterLayout> layout, const std::string& dir) {
-  PL_ASSIGN_OR_RETURN(
-      const SafetensorsFile file,
-      SafetensorsFile::open(dir + "/" + kTensorFile, PL_ADAPTER_MISSING_FILE, PL_ADAPTER_CORRUPT, max_header(*layout)));
+  const std::string path = dir + "/" + kTensorFile;
+  PL_ASSIGN_OR_RETURN(const SafetensorsFile file, open_tensors(*layout, path));
   PL_RETURN_IF_ERROR(check_base(*layout, file));
   PL_ASSIGN_OR_RETURN(AdapterConfig config,
                       read_adapter_config(*layout, sites_with_tensors(*layout, file), dir + "/" + kConfigFile));
+  return from_file(std::move(layout), std::move(config), file);
+}
+
+Result<Adapter::Pointer> Adapter::load_tensors(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
+                                               const std::string& path) {
+  PL_ASSIGN_OR_RETURN(const SafetensorsFile file, open_tensors(*layout, path));
+  PL_RETURN_IF_ERROR(check_base(*layout, file));
+  return from_file(std::move(layout), std::move(config), file);
+}
+
+Result<Adapter::Pointer> Adapter::from_file(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
+                                            const SafetensorsFile& file) {
   PL_RETURN_IF_ERROR(check_tensors(*layout, config, file));
   PL_ASSIGN_OR_RETURN(AdapterTensors tensors, AdapterTensors::allocate(*layout, config.site_ranks));
   ProblemList not_finite;
@@ -131,7 +140,7 @@ Result<Adapter::Pointer> Adapter::load(std::shared_ptr<const AdapterLayout> layo
   return Pointer(from_tensors(std::move(layout), std::move(config), std::move(tensors)));
 }
 
-Status Adapter::save(const std::string& dir) const {
+Status Adapter::write_tensors(const std::string& path) const {
   std::vector<Float32Tensor> tensors;
   for (size_t i = 0; i < layout_->sites.size(); ++i) {
     const AdapterSiteLayout& layout = layout_->sites[i];
@@ -140,11 +149,18 @@ Status Adapter::save(const std::string& dir) const {
     tensors.push_back({peft_tensor_name(layout.name, 'A'), {view.rank, layout.in_features}, view.a});
     tensors.push_back({peft_tensor_name(layout.name, 'B'), {layout.out_features, view.rank}, view.b});
   }
+  return write_safetensors(path, tensors, {{"format", "pt"}, {kBaseHashKey, layout_->base_sha256}});
+}
+
+Status Adapter::write(AtomicDirectory* folder) const {
+  PL_RETURN_IF_ERROR(write_whole_file(folder->add(kCardFile), model_card(*layout_, config_)));
+  PL_RETURN_IF_ERROR(write_whole_file(folder->add(kConfigFile), adapter_config_text(*layout_, config_)));
+  return write_tensors(folder->add(kTensorFile));
+}
+
+Status Adapter::save(const std::string& dir) const {
   PL_ASSIGN_OR_RETURN(AtomicDirectory folder, AtomicDirectory::create(dir));
-  PL_RETURN_IF_ERROR(write_text(folder.add(kCardFile), model_card(*layout_, config_)));
-  PL_RETURN_IF_ERROR(write_text(folder.add(kConfigFile), adapter_config_text(*layout_, config_)));
-  PL_RETURN_IF_ERROR(
-      write_safetensors(folder.add(kTensorFile), tensors, {{"format", "pt"}, {kBaseHashKey, layout_->base_sha256}}));
+  PL_RETURN_IF_ERROR(write(&folder));
   return folder.commit();
 }
 

@@ -51,7 +51,7 @@ class AdapterFolder : public ::testing::Test {
 TEST_F(AdapterFolder, RefusesAHeaderFarLongerThanItsTensorsNeed) {
   // The layout has 4 sites: 8 tensors of 4 kB beside the 64 kB of metadata.
   const std::map<std::string, std::string> metadata = {{"padding", std::string(97 << 10, 'x')}};
-  ASSERT_TRUE(write_safetensors(tensor_file(), {}, metadata).ok());
+  ASSERT_TRUE(write_safetensors(tensor_file(), std::vector<Float32Tensor>(), metadata).ok());
   EXPECT_TRUE(fails_with(load_status(), PL_ADAPTER_CORRUPT, {tensor_file(), "a header of at most 98304 bytes"}));
 }
 

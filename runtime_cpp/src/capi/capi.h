@@ -29,6 +29,8 @@ struct pl_session {
 
 struct pl_trainer {
   std::unique_ptr<pocketlora::Trainer> trainer;
+  pocketlora::CheckpointFacts checkpoint;  ///< whose texts the caller may still read
+  std::string skipped_checkpoints;
 };
 
 namespace pocketlora {

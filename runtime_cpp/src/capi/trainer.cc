@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "capi/capi.h"
 
 using pocketlora::Result;
@@ -44,6 +46,10 @@ Result<TrainerOptions> read_options(const pl_trainer_options* given) {
   options.max_rows = c.max_rows;
   if (c.scratch_dir != nullptr) options.scratch_dir = c.scratch_dir;
   options.activation_limit = c.activation_limit;
+  options.schedule = {c.schedule, c.warmup_steps, c.total_steps};
+  options.max_grad_norm = c.max_grad_norm;
+  options.max_skipped_steps = c.max_skipped_steps;
+  options.validation = {c.keep_best != 0, c.patience, pocketlora::as_written(c.min_delta)};
   return options;
 }
 
@@ -62,6 +68,9 @@ Status compute(Trainer* trainer, Compute method, const pl_batch* micro_batches, 
   facts.grad_norm = result.grad_norm;
   facts.seconds = result.seconds;
   facts.passes = result.passes;
+  facts.learning_rate = result.learning_rate;
+  facts.skipped = result.skipped ? 1 : 0;
+  facts.skipped_steps = result.skipped_steps;
   return pocketlora::write_struct(facts, "report", report);
 }
 
@@ -86,7 +95,7 @@ pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* options
   PL_C_REQUIRE(out);
   PL_C_ASSIGN(const auto read, read_options(options));
   PL_C_ASSIGN(auto trainer, Trainer::create(engine->engine, read, init == nullptr ? nullptr : init->adapter));
-  *out = new pl_trainer{std::move(trainer)};
+  *out = new pl_trainer{std::move(trainer), {}, {}};
   return PL_OK;
 }
 
@@ -122,8 +131,40 @@ pl_status pl_trainer_get_info(const pl_trainer* trainer, pl_trainer_info* info) 
 
 pl_status pl_trainer_cancel(pl_trainer* trainer) {
   PL_C_REQUIRE(trainer);
-  trainer->trainer->cancel();
+  trainer->trainer->control().cancel();
   return PL_OK;
+}
+
+pl_status pl_trainer_pause(pl_trainer* trainer) {
+  PL_C_REQUIRE(trainer);
+  trainer->trainer->control().pause();
+  return PL_OK;
+}
+
+pl_status pl_trainer_resume(pl_trainer* trainer) {
+  PL_C_REQUIRE(trainer);
+  trainer->trainer->control().resume();
+  return PL_OK;
+}
+
+pl_status pl_trainer_get_progress(const pl_trainer* trainer, pl_progress* progress) {
+  PL_C_REQUIRE(trainer);
+  PL_C_REQUIRE(progress);
+  const pocketlora::Progress found = trainer->trainer->control().progress();
+  pl_progress facts = {};
+  facts.step = found.step;
+  facts.total_steps = found.total_steps;
+  facts.blocks_done = found.blocks_done;
+  facts.blocks = found.blocks;
+  facts.paused = found.paused ? 1 : 0;
+  facts.loss = found.loss;
+  facts.grad_norm = found.grad_norm;
+  facts.learning_rate = found.learning_rate;
+  facts.tokens = found.tokens;
+  facts.skipped_steps = found.skipped_steps;
+  facts.tokens_per_second = found.tokens_per_second;
+  facts.seconds_left = found.seconds_left;
+  return pocketlora::report(pocketlora::write_struct(facts, "progress", progress));
 }
 
 pl_status pl_trainer_set_learning_rate(pl_trainer* trainer, float learning_rate) {
@@ -155,5 +196,38 @@ pl_status pl_trainer_get_adapter(const pl_trainer* trainer, pl_adapter** out) {
   PL_C_REQUIRE(trainer);
   PL_C_REQUIRE(out);
   *out = new pl_adapter{trainer->trainer->adapter()};
+  return PL_OK;
+}
+
+pl_status pl_trainer_validate(pl_trainer* trainer, const pl_batch* batches, size_t n, pl_validation* validation) {
+  PL_C_REQUIRE(trainer);
+  PL_C_REQUIRE(batches);
+  PL_C_TRY(pocketlora::check_output_struct(validation, "validation"));
+  PL_C_ASSIGN(const auto views, pocketlora::batch_views(batches, n, "batches"));
+  PL_C_ASSIGN(const auto report, trainer->trainer->validate(views));
+  if (validation == nullptr) return PL_OK;
+  const pocketlora::BestAdapter& best = trainer->trainer->best();
+  pl_validation facts = {};
+  facts.step = report.step;
+  facts.loss = report.loss;
+  facts.perplexity = std::exp(report.loss);
+  facts.num_labels = report.num_labels;
+  facts.improved = report.improved ? 1 : 0;
+  facts.should_stop = best.should_stop() ? 1 : 0;
+  facts.best_step = best.state().best_step;
+  facts.best_loss = best.state().best_loss;
+  facts.seconds = report.seconds;
+  return pocketlora::report(pocketlora::write_struct(facts, "validation", validation));
+}
+
+pl_status pl_trainer_get_best_adapter(const pl_trainer* trainer, pl_adapter** out) {
+  PL_C_REQUIRE(trainer);
+  PL_C_REQUIRE(out);
+  const auto& best = trainer->trainer->best().adapter();
+  if (best == nullptr) {
+    return pocketlora::report(
+        pocketlora::error(PL_INVALID_STATE, "no best adapter is kept: set keep_best, then call pl_trainer_validate"));
+  }
+  *out = new pl_adapter{best};
   return PL_OK;
 }

@@ -19,24 +19,43 @@ Status check_options(pl_optimizer kind, const OptimizerOptions& o) {
           o.learning_rate);
   require(std::isfinite(o.weight_decay) && o.weight_decay >= 0, "weight_decay", "a finite number, at least 0",
           o.weight_decay);
-  if (kind == PL_ADAMW) {
+  if (kind == PL_ADAMW || kind == PL_ADAMW_8BIT || kind == PL_LION) {
     require(o.beta1 >= 0 && o.beta1 < 1, "beta1", "[0, 1)", o.beta1);
     require(o.beta2 >= 0 && o.beta2 < 1, "beta2", "[0, 1)", o.beta2);
+  }
+  if (kind == PL_ADAMW || kind == PL_ADAMW_8BIT) {
     require(std::isfinite(o.epsilon) && o.epsilon >= 0, "epsilon", "a finite number, at least 0", o.epsilon);
-  } else {
+  }
+  if (kind == PL_SGD) {
     require(std::isfinite(o.momentum) && o.momentum >= 0, "momentum", "a finite number, at least 0", o.momentum);
   }
   return problems.to_status(PL_INVALID_ARGUMENT, "optimizer settings out of range");
 }
 
+template <typename Kind>
+Result<std::unique_ptr<Optimizer>> make(const OptimizerOptions& options, const std::vector<MatrixShape>& shapes) {
+  PL_ASSIGN_OR_RETURN(OptimizerState state, OptimizerState::allocate(Kind::vectors(options, shapes)));
+  return std::unique_ptr<Optimizer>(new Kind(options, shapes, std::move(state)));
+}
+
 }  // namespace
 
-Status Optimizer::check_groups(const std::vector<ParameterGroup>& groups) const {
-  bool fits = groups.size() == sizes_.size();
+Optimizer::Optimizer(const OptimizerOptions& options, std::vector<MatrixShape> shapes, OptimizerState state)
+    : options_(options),
+      learning_rate_(as_written(options.learning_rate)),
+      shapes_(std::move(shapes)),
+      state_(std::move(state)) {}
+
+Status Optimizer::step(const std::vector<ParameterGroup>& groups) {
+  bool fits = groups.size() == shapes_.size();
   for (size_t i = 0; fits && i < groups.size(); ++i) {
-    fits = groups[i].parameters.size() == sizes_[i] && groups[i].gradients.size() == sizes_[i];
+    const auto size = static_cast<size_t>(shapes_[i].size());
+    fits = groups[i].parameters.size() == size && groups[i].gradients.size() == size;
   }
-  return fits ? Status() : error(PL_INVALID_ARGUMENT, "the parameters are not those that the optimizer was made for");
+  if (!fits) return error(PL_INVALID_ARGUMENT, "the parameters are not those that the optimizer was made for");
+  ++steps_;
+  update(groups);
+  return Status();
 }
 
 double as_written(float value) {
@@ -50,17 +69,21 @@ double as_written(float value) {
 }
 
 Result<std::unique_ptr<Optimizer>> make_optimizer(pl_optimizer kind, const OptimizerOptions& options,
-                                                  const std::vector<size_t>& sizes) {
-  if (kind != PL_ADAMW && kind != PL_SGD) {
-    return error(PL_INVALID_ARGUMENT, "optimizer: expected PL_ADAMW or PL_SGD, found %d", static_cast<int>(kind));
-  }
+                                                  const std::vector<MatrixShape>& shapes) {
   PL_RETURN_IF_ERROR(check_options(kind, options));
-  size_t total = 0;
-  for (const size_t size : sizes) total += size;
-  const size_t vectors = kind == PL_ADAMW ? 2 : (options.momentum != 0 ? 1 : 0);
-  PL_ASSIGN_OR_RETURN(OptimizerState state, OptimizerState::allocate(total, vectors));
-  if (kind == PL_ADAMW) return std::unique_ptr<Optimizer>(new AdamW(options, sizes, std::move(state)));
-  return std::unique_ptr<Optimizer>(new Sgd(options, sizes, std::move(state)));
+  switch (kind) {
+    case PL_ADAMW:
+      return make<AdamW>(options, shapes);
+    case PL_ADAMW_8BIT:
+      return make<AdamW8bit>(options, shapes);
+    case PL_ADAFACTOR:
+      return make<Adafactor>(options, shapes);
+    case PL_LION:
+      return make<Lion>(options, shapes);
+    case PL_SGD:
+      return make<Sgd>(options, shapes);
+  }
+  return error(PL_INVALID_ARGUMENT, "optimizer: expected a pl_optimizer, found %d", static_cast<int>(kind));
 }
 
 }  // namespace pocketlora

@@ -3,38 +3,62 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "common/result.h"
 #include "common/span.h"
 
 namespace pocketlora {
 
-/// Equally long zeroed vectors, one value for each parameter. The zeros are the kernel's untouched pages until the
-/// first step.
+/// One vector of an optimizer's state, as checkpoints keep it.
+struct StateVector {
+  std::string name;
+  const char* dtype = "F32";  ///< or "U8", as safetensors writes it
+  int64_t size = 0;           ///< elements
+  uint8_t* data = nullptr;
+
+  size_t nbytes() const { return static_cast<size_t>(size) * (dtype[0] == 'F' ? sizeof(float) : sizeof(uint8_t)); }
+  float* floats() const { return reinterpret_cast<float*>(data); }
+};
+
+/// Zeroed vectors in one allocation. The zeros are the kernel's untouched pages until the first step.
 class OptimizerState {
  public:
-  static Result<OptimizerState> allocate(size_t length, size_t num_vectors) {
-    OptimizerState state(length, num_vectors);
-    if (length * num_vectors == 0) return state;
-    state.storage_.reset(static_cast<float*>(std::calloc(length * num_vectors, sizeof(float))));
-    if (state.storage_ != nullptr) return state;
-    return error(PL_OUT_OF_MEMORY, "no memory for the optimizer's state (%zu values)", length * num_vectors);
+  /// @param vectors their names, types and sizes; empty ones take nothing.
+  static Result<OptimizerState> allocate(std::vector<StateVector> vectors) {
+    OptimizerState state;
+    size_t total = 0;
+    for (const StateVector& vector : vectors) total += in_lines(vector.nbytes());
+    if (total > 0) state.storage_.reset(static_cast<uint8_t*>(std::calloc(total, 1)));
+    if (total > 0 && state.storage_ == nullptr) {
+      return error(PL_OUT_OF_MEMORY, "no memory for the optimizer's state (%zu bytes)", total);
+    }
+    uint8_t* next = state.storage_.get();
+    for (StateVector& vector : vectors) {
+      vector.data = next;
+      next += in_lines(vector.nbytes());
+      state.nbytes_ += static_cast<int64_t>(vector.nbytes());
+    }
+    state.vectors_ = std::move(vectors);
+    return state;
   }
 
-  /// Vectors.
-  size_t size() const { return num_vectors_; }
-  Span<float> vector(size_t index) { return Span<float>(storage_.get() + index * length_, length_); }
-  int64_t nbytes() const { return static_cast<int64_t>(length_ * num_vectors_ * sizeof(float)); }
+  const std::vector<StateVector>& vectors() const { return vectors_; }
+  const StateVector& operator[](size_t index) const { return vectors_[index]; }
+  int64_t nbytes() const { return nbytes_; }
 
  private:
   struct Free {
-    void operator()(float* p) const { std::free(p); }
+    void operator()(uint8_t* p) const { std::free(p); }
   };
-  OptimizerState(size_t length, size_t num_vectors) : length_(length), num_vectors_(num_vectors) {}
+  OptimizerState() = default;
+  static size_t in_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-  std::unique_ptr<float, Free> storage_;
-  size_t length_ = 0;
-  size_t num_vectors_ = 0;
+  std::unique_ptr<uint8_t, Free> storage_;
+  std::vector<StateVector> vectors_;
+  int64_t nbytes_ = 0;
 };
 
 }  // namespace pocketlora

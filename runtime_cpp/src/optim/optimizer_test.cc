@@ -46,7 +46,7 @@ TEST(Optimizer, AdamWFollowsTorch) {
   std::vector<AdamReference> reference;
   for (const float p : problem.a) reference.push_back({static_cast<double>(p)});
   for (const float p : problem.b) reference.push_back({static_cast<double>(p)});
-  const std::unique_ptr<Optimizer> optimizer = make_optimizer(PL_ADAMW, options, {3, 2}).value();
+  const std::unique_ptr<Optimizer> optimizer = make_optimizer(PL_ADAMW, options, {{1, 3}, {2, 1}}).value();
   for (int t = 1; t <= kSteps; ++t) {
     problem.fill(t);
     ASSERT_TRUE(optimizer->step(problem.groups()).ok());
@@ -66,7 +66,7 @@ TEST(Optimizer, SgdFollowsTorch) {
   Problem problem;
   std::vector<double> p(problem.a.begin(), problem.a.end());
   std::vector<double> momentum(3);
-  const std::unique_ptr<Optimizer> optimizer = make_optimizer(PL_SGD, options, {3, 2}).value();
+  const std::unique_ptr<Optimizer> optimizer = make_optimizer(PL_SGD, options, {{1, 3}, {2, 1}}).value();
   for (int t = 1; t <= kSteps; ++t) {
     problem.fill(t);
     ASSERT_TRUE(optimizer->step(problem.groups()).ok());
@@ -76,11 +76,12 @@ TEST(Optimizer, SgdFollowsTorch) {
     }
   }
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(problem.a[i], p[i], kTolerance);
-  EXPECT_EQ(optimizer->state_names(), std::vector<std::string>{"momentum_buffer"});
+  ASSERT_EQ(optimizer->state().size(), 1U);
+  EXPECT_EQ(optimizer->state()[0].name, "momentum_buffer");
 }
 
 TEST(Optimizer, SgdWithoutMomentumKeepsNoState) {
-  const std::unique_ptr<Optimizer> optimizer = make_optimizer(PL_SGD, {}, {3, 2}).value();
+  const std::unique_ptr<Optimizer> optimizer = make_optimizer(PL_SGD, {}, {{1, 3}, {2, 1}}).value();
   EXPECT_EQ(optimizer->nbytes(), 0);
   EXPECT_TRUE(optimizer->state().empty());
   Problem problem;
@@ -90,31 +91,61 @@ TEST(Optimizer, SgdWithoutMomentumKeepsNoState) {
   EXPECT_FLOAT_EQ(problem.a[1], expected);
 }
 
+// Large enough for moments in 8 bits, beside a matrix that is not.
+struct LargeProblem {
+  std::vector<MatrixShape> shapes = {{16, 256}, {5, 3}};
+  std::vector<std::vector<float>> parameters, gradients;
+
+  LargeProblem() {
+    for (const MatrixShape& shape : shapes) {
+      parameters.emplace_back(static_cast<size_t>(shape.size()), 0.5F);
+      gradients.emplace_back(static_cast<size_t>(shape.size()));
+    }
+  }
+  std::vector<ParameterGroup> groups(int t) {
+    std::vector<ParameterGroup> groups;
+    for (size_t m = 0; m < shapes.size(); ++m) {
+      for (size_t i = 0; i < gradients[m].size(); ++i) gradients[m][i] = static_cast<float>(gradient(i, t));
+      groups.push_back({parameters[m], gradients[m]});
+    }
+    return groups;
+  }
+};
+
 TEST(Optimizer, ResumesFromItsState) {
-  for (const pl_optimizer kind : {PL_ADAMW, PL_SGD}) {
+  for (const pl_optimizer kind : {PL_ADAMW, PL_SGD, PL_ADAMW_8BIT, PL_ADAFACTOR, PL_LION}) {
     OptimizerOptions options;
     options.momentum = 0.5F;
-    Problem whole;
-    Problem halves;
-    const std::unique_ptr<Optimizer> one = make_optimizer(kind, options, {3, 2}).value();
-    std::unique_ptr<Optimizer> two = make_optimizer(kind, options, {3, 2}).value();
+    LargeProblem whole;
+    LargeProblem halves;
+    const std::unique_ptr<Optimizer> one = make_optimizer(kind, options, whole.shapes).value();
+    std::unique_ptr<Optimizer> two = make_optimizer(kind, options, whole.shapes).value();
     for (int t = 1; t <= 10; ++t) {
       if (t == 6) {
-        std::unique_ptr<Optimizer> resumed = make_optimizer(kind, options, {3, 2}).value();
+        std::unique_ptr<Optimizer> resumed = make_optimizer(kind, options, whole.shapes).value();
         for (size_t v = 0; v < two->state().size(); ++v) {
-          std::copy(two->state()[v].begin(), two->state()[v].end(), resumed->state()[v].begin());
+          std::copy_n(two->state()[v].data, two->state()[v].nbytes(), resumed->state()[v].data);
         }
         resumed->set_steps(two->steps());
         two = std::move(resumed);
       }
-      whole.fill(t);
-      halves.fill(t);
-      ASSERT_TRUE(one->step(whole.groups()).ok());
-      ASSERT_TRUE(two->step(halves.groups()).ok());
+      ASSERT_TRUE(one->step(whole.groups(t)).ok());
+      ASSERT_TRUE(two->step(halves.groups(t)).ok());
     }
-    EXPECT_EQ(whole.a, halves.a);
-    EXPECT_EQ(whole.b, halves.b);
+    EXPECT_EQ(whole.parameters, halves.parameters) << kind;
+    EXPECT_NE(whole.parameters, LargeProblem().parameters) << kind;
   }
+}
+
+TEST(Optimizer, StatesTakeWhatTheirFormatsTake) {
+  const LargeProblem problem;
+  constexpr int64_t kLarge = 16 * 256;
+  constexpr int64_t kSmall = 5 * 3;
+  const auto nbytes = [&](pl_optimizer kind) { return make_optimizer(kind, {}, problem.shapes).value()->nbytes(); };
+  EXPECT_EQ(nbytes(PL_ADAMW), 2 * 4 * (kLarge + kSmall));
+  EXPECT_EQ(nbytes(PL_ADAMW_8BIT), 2 * (kLarge + kLarge / 256 * 4 + 4 * kSmall));
+  EXPECT_EQ(nbytes(PL_ADAFACTOR), 4 * (16 + 256 + 5 + 3));
+  EXPECT_EQ(nbytes(PL_LION), 4 * (kLarge + kSmall));
 }
 
 TEST(Optimizer, RefusesSettingsOutOfRange) {
@@ -122,15 +153,15 @@ TEST(Optimizer, RefusesSettingsOutOfRange) {
   options.learning_rate = NAN;
   options.beta1 = 1.0F;
   options.epsilon = -1.0F;
-  EXPECT_TRUE(fails_with(make_optimizer(PL_ADAMW, options, {1}).status(), PL_INVALID_ARGUMENT,
+  EXPECT_TRUE(fails_with(make_optimizer(PL_ADAMW, options, {{1, 1}}).status(), PL_INVALID_ARGUMENT,
                          {"learning_rate", "beta1", "epsilon"}));
   options = {};
   options.momentum = -1.0F;
-  EXPECT_TRUE(fails_with(make_optimizer(PL_SGD, options, {1}).status(), PL_INVALID_ARGUMENT, {"momentum"}));
+  EXPECT_TRUE(fails_with(make_optimizer(PL_SGD, options, {{1, 1}}).status(), PL_INVALID_ARGUMENT, {"momentum"}));
 }
 
 TEST(Optimizer, RefusesOtherParameters) {
-  const std::unique_ptr<Optimizer> optimizer = make_optimizer(PL_ADAMW, {}, {3}).value();
+  const std::unique_ptr<Optimizer> optimizer = make_optimizer(PL_ADAMW, {}, {{1, 3}}).value();
   Problem problem;
   EXPECT_TRUE(fails_with(optimizer->step(problem.groups()), PL_INVALID_ARGUMENT));
   EXPECT_TRUE(fails_with(optimizer->step({{problem.b, problem.grad_b}}), PL_INVALID_ARGUMENT));

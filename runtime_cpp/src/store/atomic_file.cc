@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,11 +12,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "store/file_calls.h"
+
 namespace pocketlora {
 namespace {
-
-// The kernel's constant: glibc and bionic do not always declare it.
-constexpr unsigned kRenameExchange = 2;
 
 Status write_error(const std::string& path, const char* action, int code) {
   const bool full = code == ENOSPC || code == EDQUOT || code == EFBIG;
@@ -44,7 +42,7 @@ std::string temporary_name(const std::string& path) {
 Status sync_directory(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return write_error(path, "opened", errno);
-  const int failed = ::fsync(descriptor);
+  const int failed = file_calls::fsync(descriptor, path);
   const int sync_errno = errno;
   ::close(descriptor);
   // Some file systems cannot sync a folder and say EINVAL: then there is nothing more to do.
@@ -64,7 +62,7 @@ Result<std::string> make_temporary(const std::string& path, const Make& make) {
 }
 
 Result<std::string> make_temporary_directory(const std::string& path) {
-  return make_temporary(path, [](const char* name) { return ::mkdir(name, 0777) == 0; });
+  return make_temporary(path, [](const char* name) { return file_calls::mkdir(name) == 0; });
 }
 
 // The folder that a path leads to, through symbolic links. A path to nothing is its own.
@@ -98,7 +96,7 @@ bool lies_across_a_mount(const std::string& temporary, const std::string& target
 }
 
 Status rename_over(const std::string& from, const std::string& to) {
-  return std::rename(from.c_str(), to.c_str()) == 0 ? Status() : write_error(to, "replaced", errno);
+  return file_calls::rename(from.c_str(), to.c_str()) == 0 ? Status() : write_error(to, "replaced", errno);
 }
 
 }  // namespace
@@ -107,7 +105,10 @@ Status make_parent_directories(const std::string& path) {
   const std::string parent = parent_of(without_trailing_slashes(path));
   for (size_t slash = parent.find('/', 1);; slash = parent.find('/', slash + 1)) {
     const std::string folder = parent.substr(0, slash);
-    if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST && errno != EISDIR) {
+    if (file_calls::mkdir(folder.c_str()) == 0) {
+      // What is made durable inside must not hang on a name that is not.
+      PL_RETURN_IF_ERROR(sync_directory(parent_of(folder)));
+    } else if (errno != EEXIST && errno != EISDIR) {
       // A parent on a read-only file system answers EROFS though it exists.
       const int code = errno;
       struct stat facts = {};
@@ -117,10 +118,16 @@ Status make_parent_directories(const std::string& path) {
   }
 }
 
+Status write_whole_file(const std::string& path, const std::string& text) {
+  PL_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
+  PL_RETURN_IF_ERROR(file.write(text));
+  return file.commit();
+}
+
 Result<AtomicFile> AtomicFile::create(const std::string& path) {
   int descriptor = -1;
   PL_ASSIGN_OR_RETURN(std::string temporary, make_temporary(path, [&descriptor](const char* name) {
-                        descriptor = ::open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+                        descriptor = file_calls::open_new(name);
                         return descriptor >= 0;
                       }));
   return AtomicFile(path, std::move(temporary), descriptor);
@@ -134,12 +141,12 @@ AtomicFile::AtomicFile(AtomicFile&& other) noexcept
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) file_calls::unlink(temporary_.c_str());
 }
 
 Status AtomicFile::write(ByteSpan bytes) {
   while (!bytes.empty()) {
-    const ssize_t count = ::write(descriptor_, bytes.data(), bytes.size());
+    const ssize_t count = file_calls::write(descriptor_, bytes.data(), bytes.size(), path_);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return write_error(path_, "written", errno);
     bytes = bytes.subspan(static_cast<size_t>(count), bytes.size() - static_cast<size_t>(count));
@@ -152,7 +159,7 @@ Status AtomicFile::write(const std::string& text) {
 }
 
 Status AtomicFile::commit() {
-  if (::fsync(descriptor_) != 0) return write_error(path_, "synced", errno);
+  if (file_calls::fsync(descriptor_, path_) != 0) return write_error(path_, "synced", errno);
   const int closed = ::close(descriptor_);
   descriptor_ = -1;
   if (closed != 0) return write_error(path_, "closed", errno);
@@ -192,13 +199,13 @@ AtomicDirectory::AtomicDirectory(AtomicDirectory&& other) noexcept
 
 AtomicDirectory::~AtomicDirectory() {
   if (temporary_.empty()) return;
-  for (const std::string& name : names_) ::unlink((temporary_ + "/" + name).c_str());
-  ::rmdir(temporary_.c_str());
+  for (const std::string& name : names_) file_calls::unlink((temporary_ + "/" + name).c_str());
+  file_calls::rmdir(temporary_.c_str());
 }
 
 std::string AtomicDirectory::add(const std::string& name) {
   names_.push_back(name);
-  return temporary_ + "/" + name;
+  return path_of(name);
 }
 
 Status AtomicDirectory::commit() {
@@ -207,7 +214,7 @@ Status AtomicDirectory::commit() {
 }
 
 Status AtomicDirectory::move_folder() {
-  if (std::rename(temporary_.c_str(), path_.c_str()) == 0) {
+  if (file_calls::rename(temporary_.c_str(), path_.c_str()) == 0) {
     temporary_.clear();
     return sync_directory(parent_of(path_));
   }
@@ -237,12 +244,6 @@ bool AtomicDirectory::target_holds_other_files() const {
   return others;
 }
 
-bool AtomicDirectory::exchange() const {
-#if defined(SYS_renameat2)
-  return ::syscall(SYS_renameat2, AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), kRenameExchange) == 0;
-#else
-  return false;
-#endif
-}
+bool AtomicDirectory::exchange() const { return file_calls::exchange(temporary_.c_str(), path_.c_str()) == 0; }
 
 }  // namespace pocketlora

@@ -59,6 +59,10 @@ class AtomicDirectory {
 
   /// Announces a file. @return the path to write it to.
   std::string add(const std::string& name);
+  /// The announced files, in order.
+  const std::vector<std::string>& names() const { return names_; }
+  /// Where an announced file is until commit().
+  std::string path_of(const std::string& name) const { return temporary_ + "/" + name; }
   Status commit();
 
  private:
@@ -75,6 +79,9 @@ class AtomicDirectory {
   std::vector<std::string> names_;
   bool within_;  ///< the temporary folder lies in the target
 };
+
+/// A whole text as a file, atomically.
+Status write_whole_file(const std::string& path, const std::string& text);
 
 /// Creates `path`'s missing parent folders. @return PL_IO_WRITE / PL_DISK_FULL on failure.
 Status make_parent_directories(const std::string& path);

@@ -136,16 +136,24 @@ const SafetensorsEntry* SafetensorsFile::find(const std::string& name) const {
 
 Status write_safetensors(const std::string& path, const std::vector<Float32Tensor>& tensors,
                          const std::map<std::string, std::string>& metadata) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  size_t offset = 0;
-  std::vector<size_t> sizes;
+  std::vector<RawTensor> raw;
   for (const Float32Tensor& tensor : tensors) {
     size_t bytes = sizeof(float);
     for (const int64_t size : tensor.shape) bytes *= static_cast<size_t>(size);
-    header[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
-    sizes.push_back(bytes);
-    offset += bytes;
+    raw.push_back({tensor.name, "F32", tensor.shape, ByteSpan(reinterpret_cast<const uint8_t*>(tensor.data), bytes)});
+  }
+  return write_safetensors(path, raw, metadata);
+}
+
+Status write_safetensors(const std::string& path, const std::vector<RawTensor>& tensors,
+                         const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  size_t offset = 0;
+  for (const RawTensor& tensor : tensors) {
+    const size_t end = offset + tensor.data.size();
+    header[tensor.name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    offset = end;
   }
   std::string text = header.dump();
   // The data starts at a multiple of 8, as the reference writer has it.
@@ -156,9 +164,7 @@ Status write_safetensors(const std::string& path, const std::vector<Float32Tenso
   PL_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
   PL_RETURN_IF_ERROR(file.write(ByteSpan(length, kLengthBytes)));
   PL_RETURN_IF_ERROR(file.write(text));
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    PL_RETURN_IF_ERROR(file.write(ByteSpan(reinterpret_cast<const uint8_t*>(tensors[i].data), sizes[i])));
-  }
+  for (const RawTensor& tensor : tensors) PL_RETURN_IF_ERROR(file.write(tensor.data));
   return file.commit();
 }
 

@@ -53,9 +53,20 @@ struct Float32Tensor {
   const float* data;
 };
 
+/// One tensor of any type to be written.
+struct RawTensor {
+  std::string name;
+  std::string dtype;  ///< "F32", "U8", …
+  std::vector<int64_t> shape;
+  ByteSpan data;
+};
+
 /// Writes an F32 safetensors file atomically, tensor by tensor: no second copy of the data in memory. Tensors lie in
 /// the file in the given order.
 Status write_safetensors(const std::string& path, const std::vector<Float32Tensor>& tensors,
+                         const std::map<std::string, std::string>& metadata);
+/// The same with tensors of any type, whose data has the bytes that type and shape ask for.
+Status write_safetensors(const std::string& path, const std::vector<RawTensor>& tensors,
                          const std::map<std::string, std::string>& metadata);
 
 }  // namespace pocketlora

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include "adapters/adapter_set.h"
@@ -28,7 +29,22 @@ Status check_options(const TrainerOptions& options) {
   if (options.activations < PL_ACTIVATIONS_AUTO || options.activations > PL_ACTIVATIONS_BF16) {
     problems.addf("activations: expected a pl_activations, found %d", static_cast<int>(options.activations));
   }
-  return problems.to_status(PL_INVALID_ARGUMENT, "trainer options:");
+  if (!(std::isfinite(options.max_grad_norm) && options.max_grad_norm >= 0.0F)) {
+    problems.addf("max_grad_norm: expected a finite number, at least 0, found %g",
+                  static_cast<double>(options.max_grad_norm));
+  }
+  if (options.max_skipped_steps < 0) {
+    problems.addf("max_skipped_steps: expected 0 or more, found %lld",
+                  static_cast<long long>(options.max_skipped_steps));
+  }
+  if (options.validation.patience < 0) {
+    problems.addf("patience: expected 0 or more, found %lld", static_cast<long long>(options.validation.patience));
+  }
+  if (!(std::isfinite(options.validation.min_delta) && options.validation.min_delta >= 0.0)) {
+    problems.addf("min_delta: expected a finite number, at least 0, found %g", options.validation.min_delta);
+  }
+  PL_RETURN_IF_ERROR(problems.to_status(PL_INVALID_ARGUMENT, "trainer options:"));
+  return options.schedule.check();
 }
 
 /// 0.1F as 0.1, not as 0.10000000149011612: what the caller wrote is what adapter_config.json says.
@@ -52,9 +68,36 @@ std::optional<FloatFormat> float_format(pl_activations activations) {
   return std::nullopt;
 }
 
+/// A and B of every used site.
+std::vector<MatrixShape> matrix_shapes(const AdapterLayout& layout, const AdapterTensors& tensors) {
+  std::vector<MatrixShape> shapes;
+  for (size_t s = 0; s < layout.sites.size(); ++s) {
+    const int64_t rank = tensors.sites()[s].rank;
+    if (rank == 0) continue;
+    shapes.push_back({rank, layout.sites[s].in_features});
+    shapes.push_back({layout.sites[s].out_features, rank});
+  }
+  return shapes;
+}
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+Status not_finite(int64_t step, const StepReport& report) {
+  return error(PL_BACKEND_EXECUTION, "step %lld: %s is not finite; the adapter is unchanged",
+               static_cast<long long>(step), std::isfinite(report.loss) ? "the gradient" : "the loss");
+}
+
 std::string batch_name(size_t index) { return "micro-batch " + std::to_string(index); }
 
 }  // namespace
+
+Trainer::Trainer(std::shared_ptr<Engine> engine, const TrainerOptions& options)
+    : engine_(std::move(engine)), options_(options), best_(options.validation) {
+  state_.learning_rate = options.settings.learning_rate;
+  Progress start;
+  start.total_steps = options.schedule.total_steps;
+  control_.set(start);
+}
 
 Result<std::unique_ptr<Trainer>> Trainer::create(std::shared_ptr<Engine> engine, const TrainerOptions& options,
                                                  const Adapter::Pointer& init) {
@@ -72,8 +115,9 @@ Result<std::unique_ptr<Trainer>> Trainer::create(std::shared_ptr<Engine> engine,
   std::unique_ptr<Trainer> trainer(new Trainer(std::move(engine), options));
   PL_ASSIGN_OR_RETURN(trainer->graph_, trainer->engine_->train_graph());
   trainer->adapter_ = std::move(adapter);
-  PL_ASSIGN_OR_RETURN(trainer->optimizer_, make_optimizer(options.optimizer, options.settings,
-                                                          {trainer->adapter_->tensors().parameters().size()}));
+  PL_ASSIGN_OR_RETURN(trainer->optimizer_,
+                      make_optimizer(options.optimizer, options.settings,
+                                     matrix_shapes(*trainer->engine_->layout(), trainer->adapter_->tensors())));
   PL_RETURN_IF_ERROR(trainer->make_plan(options));
   PL_RETURN_IF_ERROR(trainer->allocate_buffers(options));
   return trainer;
@@ -82,7 +126,7 @@ Result<std::unique_ptr<Trainer>> Trainer::create(std::shared_ptr<Engine> engine,
 Status Trainer::make_plan(const TrainerOptions& options) {
   const int64_t layer_gradients = group_sites_by_layer();
   PL_ASSIGN_OR_RETURN(TrainingNeeds needs, present_needs(engine_.get(), graph_));
-  needs.adapter = adapter_->nbytes();
+  needs.adapter = adapter_->nbytes() * (best_.options().keep ? 2 : 1);
   needs.optimizer = optimizer_->nbytes();
   constexpr int64_t kPageRounding = 4096;
   needs.gradients = adapter_->nbytes() + layer_gradients + kPageRounding;
@@ -122,8 +166,9 @@ void Trainer::take_adapter(std::shared_ptr<Adapter> adapter) {
 
 Status Trainer::make_writable() {
   if (adapter_.use_count() == 1) return Status();
+  const bool planned = adapter_.use_count() == 2 && best_.adapter() == adapter_;
   const int64_t limit = engine_->memory_limit();
-  if (limit > 0 && plan_.total() + adapter_->nbytes() > limit) {
+  if (!planned && limit > 0 && plan_.total() + adapter_->nbytes() > limit) {
     return error(PL_OUT_OF_MEMORY,
                  "a snapshot of the adapter is held: another copy of %lld bytes does not fit the memory limit of %lld; "
                  "release the snapshot first",
@@ -175,15 +220,16 @@ Status Trainer::set_learning_rate(float learning_rate) {
     return error(PL_INVALID_ARGUMENT, "learning_rate: expected 0 or more, found %g",
                  static_cast<double>(learning_rate));
   }
-  optimizer_->set_learning_rate(learning_rate);
+  state_.learning_rate = learning_rate;
   return Status();
 }
 
-Status Trainer::check_cancelled() {
-  if (!cancelled_.exchange(false)) return Status();
+Status Trainer::cancelled() const {
   return error(PL_CANCELLED, "step %lld was cancelled; the adapter is unchanged",
-               static_cast<long long>(optimizer_->steps() + 1));
+               static_cast<long long>(state_.step + 1));
 }
+
+Status Trainer::at_block() { return control_.at_block() ? cancelled() : Status(); }
 
 Result<double> Trainer::run_pass(const BatchView& batch, float weight, size_t index) {
   const PackedRows rows = pack_for_loss(batch, weight);
@@ -194,12 +240,12 @@ Result<double> Trainer::run_pass(const BatchView& batch, float weight, size_t in
   pass.batch = &batch;
   pass.rows = &rows;
   pass.sites = {views_, {}};
-  pass.dropout.probability = dropout_;
-  pass.dropout.seed = SplitMix64(seed_ ^ (static_cast<uint64_t>(optimizer_->steps()) << 20) ^ index).next();
+  pass.dropout.probability = options_.dropout;
+  pass.dropout.seed = SplitMix64(options_.seed ^ (static_cast<uint64_t>(state_.step) << 20) ^ index).next();
   pass.rope = rope_.as<float>();
   pass.hidden = [this](int64_t layer) { return activations_->state(layer); };
   pass.before_block = [this](int64_t layer) {
-    PL_RETURN_IF_ERROR(check_cancelled());
+    PL_RETURN_IF_ERROR(at_block());
     return activations_->keep(layer);
   };
   pass.grad_hidden = grad_hidden_.as<float>();
@@ -208,10 +254,7 @@ Result<double> Trainer::run_pass(const BatchView& batch, float weight, size_t in
   for (size_t i = 0; i < output.logprobs.size(); ++i) {
     loss -= static_cast<double>(output.logprobs[i]) * static_cast<double>(rows.weights[i]);
   }
-  if (!std::isfinite(loss) || !std::isfinite(output.loss)) {
-    return error(PL_BACKEND_EXECUTION, "step %lld, pass %zu: the loss is not finite; the adapter is unchanged",
-                 static_cast<long long>(optimizer_->steps() + 1), index);
-  }
+  if (!std::isfinite(loss) || !std::isfinite(output.loss)) return std::numeric_limits<double>::quiet_NaN();
   PL_RETURN_IF_ERROR(run_backward(pass, index == 0));
   return loss;
 }
@@ -224,7 +267,7 @@ Status Trainer::run_backward(const LossPass& pass, bool first) {
   float* outgoing = activations_->spare();
   const SiteBindings sites = {views_, first ? Span<const AdapterSite>(gradients_->sites()) : layer_sites_};
   for (int64_t layer = graph_->num_layers() - 1; layer >= 0; --layer) {
-    PL_RETURN_IF_ERROR(check_cancelled());
+    PL_RETURN_IF_ERROR(at_block());
     int64_t seed = 0;
     PL_ASSIGN_OR_RETURN(const float* hidden, activations_->recall(layer));
     std::vector<InputTensor> inputs = {{"hidden", hidden}, {"grad_hidden", incoming}};
@@ -269,11 +312,11 @@ Result<std::vector<StepPass>> Trainer::passes_of(const std::vector<BatchView>& m
   return passes;
 }
 
-Result<StepReport> Trainer::forward_backward(const std::vector<BatchView>& micro_batches) {
-  const Clock::time_point start = Clock::now();
+Result<StepReport> Trainer::compute(const std::vector<BatchView>& micro_batches) {
   PL_ASSIGN_OR_RETURN(const std::vector<StepPass> passes, passes_of(micro_batches));
   StepReport report;
-  report.step = optimizer_->steps();
+  report.step = state_.step;
+  report.skipped_steps = state_.skipped_steps;
   report.passes = static_cast<int64_t>(passes.size());
   for (const StepPass& pass : passes) {
     report.num_tokens += static_cast<int64_t>(pass.tokens.size());
@@ -284,30 +327,105 @@ Result<StepReport> Trainer::forward_backward(const std::vector<BatchView>& micro
                  static_cast<long long>(report.step + 1), micro_batches.size());
   }
   has_gradients_ = false;
-  const float weight = 1.0F / static_cast<float>(report.num_labels);
-  for (size_t i = 0; i < passes.size(); ++i) {
+  control_.begin_step(2 * graph_->num_layers() * report.passes);
+  const Status status = run_passes(passes, &report);
+  control_.end_step();
+  PL_RETURN_IF_ERROR(status);
+  has_gradients_ = report.finite;
+  return report;
+}
+
+Status Trainer::run_passes(const std::vector<StepPass>& passes, StepReport* report) {
+  const float weight = 1.0F / static_cast<float>(report->num_labels);
+  for (size_t i = 0; i < passes.size() && report->finite; ++i) {
     PL_ASSIGN_OR_RETURN(const double loss, run_pass(passes[i].view(), weight, i));
-    report.loss += loss;
+    report->loss += loss;
+    report->finite = std::isfinite(loss);
   }
-  report.grad_norm = gradient_norm();
-  if (!std::isfinite(report.grad_norm)) {
-    return error(PL_BACKEND_EXECUTION, "step %lld: the gradient is not finite; the adapter is unchanged",
-                 static_cast<long long>(report.step + 1));
-  }
-  has_gradients_ = true;
-  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  report->grad_norm = report->finite ? gradient_norm() : std::numeric_limits<double>::quiet_NaN();
+  report->finite = report->finite && std::isfinite(report->grad_norm);
+  return Status();
+}
+
+Result<StepReport> Trainer::forward_backward(const std::vector<BatchView>& micro_batches) {
+  const Clock::time_point start = Clock::now();
+  PL_ASSIGN_OR_RETURN(StepReport report, compute(micro_batches));
+  if (!report.finite) return not_finite(state_.step + 1, report);
+  report.seconds = seconds_since(start) - control_.paused_seconds();
   return report;
 }
 
 Result<StepReport> Trainer::step(const std::vector<BatchView>& micro_batches) {
   const Clock::time_point start = Clock::now();
   PL_RETURN_IF_ERROR(make_writable());
-  PL_ASSIGN_OR_RETURN(StepReport report, forward_backward(micro_batches));
-  PL_RETURN_IF_ERROR(check_cancelled());
-  PL_RETURN_IF_ERROR(optimizer_->step({{adapter_->tensors().parameters(), std::as_const(*gradients_).parameters()}}));
-  report.step = optimizer_->steps();
-  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  PL_ASSIGN_OR_RETURN(StepReport report, compute(micro_batches));
+  if (control_.take_cancel()) return cancelled();
+  report.learning_rate = as_written(state_.learning_rate) * options_.schedule.factor(state_.step);
+  if (report.finite) {
+    clip_gradients(report.grad_norm);
+    optimizer_->set_learning_rate(report.learning_rate);
+    PL_RETURN_IF_ERROR(optimizer_->step(parameter_groups()));
+    state_.skipped_in_row = 0;
+  } else {
+    PL_RETURN_IF_ERROR(skip(&report));
+  }
+  report.step = ++state_.step;
+  state_.tokens += report.num_tokens;
+  report.seconds = seconds_since(start) - control_.paused_seconds();
+  note_progress(report);
   return report;
+}
+
+Status Trainer::skip(StepReport* report) {
+  if (state_.skipped_in_row >= options_.max_skipped_steps) return not_finite(state_.step + 1, *report);
+  ++state_.skipped_in_row;
+  report->skipped_steps = ++state_.skipped_steps;
+  report->skipped = true;
+  return Status();
+}
+
+std::vector<ParameterGroup> Trainer::parameter_groups() {
+  const AdapterLayout& layout = *engine_->layout();
+  std::vector<ParameterGroup> groups;
+  for (size_t s = 0; s < layout.sites.size(); ++s) {
+    const AdapterSite& site = adapter_->tensors().sites()[s];
+    const AdapterSite& gradient = gradients_->sites()[s];
+    if (site.rank == 0) continue;
+    const auto a = static_cast<size_t>(site.rank * layout.sites[s].in_features);
+    const auto b = static_cast<size_t>(site.rank * layout.sites[s].out_features);
+    groups.push_back({Span<float>(site.a, a), Span<const float>(gradient.a, a)});
+    groups.push_back({Span<float>(site.b, b), Span<const float>(gradient.b, b)});
+  }
+  return groups;
+}
+
+// torch.nn.utils.clip_grad_norm_.
+void Trainer::clip_gradients(double norm) {
+  constexpr double kEpsilon = 1e-6;
+  if (options_.max_grad_norm == 0.0F) return;
+  const double factor = as_written(options_.max_grad_norm) / (norm + kEpsilon);
+  if (factor >= 1.0) return;
+  for (float& value : gradients_->parameters()) value *= static_cast<float>(factor);
+}
+
+void Trainer::note_progress(const StepReport& report) {
+  ++trained_steps_;
+  trained_tokens_ += report.num_tokens;
+  trained_seconds_ += report.seconds;
+  Progress facts;
+  facts.step = state_.step;
+  facts.total_steps = options_.schedule.total_steps;
+  facts.loss = report.loss;
+  facts.grad_norm = report.grad_norm;
+  facts.learning_rate = report.learning_rate;
+  facts.tokens = state_.tokens;
+  facts.skipped_steps = state_.skipped_steps;
+  if (trained_seconds_ > 0) facts.tokens_per_second = static_cast<double>(trained_tokens_) / trained_seconds_;
+  if (facts.total_steps > 0) {
+    const auto left = static_cast<double>(std::max<int64_t>(facts.total_steps - facts.step, 0));
+    facts.seconds_left = trained_seconds_ / static_cast<double>(trained_steps_) * left;
+  }
+  control_.set(facts);
 }
 
 Status Trainer::get_gradient(const std::string& name, Span<float> out) const {

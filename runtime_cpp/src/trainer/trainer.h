@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -11,9 +10,13 @@
 #include "common/result.h"
 #include "engine/engine.h"
 #include "optim/optimizer.h"
+#include "optim/schedule.h"
 #include "trainer/activation_store.h"
+#include "trainer/best_adapter.h"
+#include "trainer/checkpoint.h"
 #include "trainer/loss_pass.h"
 #include "trainer/packed_batch.h"
+#include "trainer/run_control.h"
 #include "trainer/step_passes.h"
 #include "trainer/training_plan.h"
 
@@ -31,6 +34,10 @@ struct TrainerOptions {
   int64_t max_rows = 0;          ///< of a pass; 0 = the bundle's, or what the memory limit allows
   std::string scratch_dir;       ///< empty = block inputs stay in memory
   int64_t activation_limit = 0;  ///< bytes of kept block inputs in memory; 0 = no limit of their own
+  Schedule schedule;
+  float max_grad_norm = 0.0F;     ///< 0 = gradients are never scaled down
+  int64_t max_skipped_steps = 0;  ///< in a row, because something was not finite
+  BestAdapter::Options validation;
 };
 
 struct StepReport {
@@ -40,11 +47,23 @@ struct StepReport {
   double grad_norm = 0.0;
   double seconds = 0.0;
   int64_t passes = 0;
+  double learning_rate = 0.0;
+  bool finite = true;    ///< the loss and the gradient
+  bool skipped = false;  ///< the adapter was left as it was
+  int64_t skipped_steps = 0;
+};
+
+struct ValidationReport {
+  int64_t step = 0;
+  double loss = 0.0;
+  int64_t num_labels = 0;
+  bool improved = false;
+  double seconds = 0.0;
 };
 
 /// Trains one adapter. The forward keeps each block's input only; the backward recomputes a block and writes the
 /// gradients of its sites into their place. A step that fails, is cancelled, or whose loss or gradient is not finite
-/// leaves the adapter as it was. For one thread at a time, but for cancel().
+/// leaves the adapter as it was. For one thread at a time, but for control() and, while a step is held, checkpoints.
 class Trainer {
  public:
   /// @param init start from a copy of it; null = a new one by `options`.
@@ -55,19 +74,25 @@ class Trainer {
   /// Gradients of the mean loss over all unmasked tokens of the micro-batches; no optimizer step.
   Result<StepReport> forward_backward(const std::vector<BatchView>& micro_batches);
   Result<StepReport> step(const std::vector<BatchView>& micro_batches);
+  /// Of the adapter as it is now, over all batches together.
+  Result<ValidationReport> validate(const std::vector<BatchView>& batches);
+  const BestAdapter& best() const { return best_; }
+
+  Result<CheckpointFacts> save_checkpoint(const std::string& dir, int64_t keep, const std::string& user_state);
+  Result<CheckpointFacts> load_checkpoint(const std::string& dir);
   /// @param name PEFT key. @return INVALID_ARGUMENT for an unknown name or another number of elements.
   Status get_gradient(const std::string& name, Span<float> out) const;
   /// A snapshot: nothing is copied until the trainer's next step, and only if somebody holds it then.
   Adapter::Pointer adapter() const { return adapter_; }
-  /// Ends the running step, else the next one, with CANCELLED. For any thread and signal handlers.
-  void cancel() { cancelled_.store(true); }
+  /// Cancelling, holding, progress: for other threads.
+  RunControl& control() { return control_; }
+  const RunControl& control() const { return control_; }
   const TrainingPlan& plan() const { return plan_; }
   bool streams_weights() const { return graph_->streams_weights(); }
   Engine& engine() const { return *engine_; }
 
  private:
-  Trainer(std::shared_ptr<Engine> engine, const TrainerOptions& options)
-      : engine_(std::move(engine)), dropout_(options.dropout), seed_(options.seed) {}
+  Trainer(std::shared_ptr<Engine> engine, const TrainerOptions& options);
   void take_adapter(std::shared_ptr<Adapter> adapter);
   /// Clones the adapter when a snapshot of it is held.
   Status make_writable();
@@ -78,7 +103,19 @@ class Trainer {
   int64_t site_elements(size_t site) const;
   Status allocate_layer_gradients(int64_t bytes);
   Result<std::vector<StepPass>> passes_of(const std::vector<BatchView>& micro_batches) const;
-  Status check_cancelled();
+  Status cancelled() const;
+  /// Between blocks: waits while held. @return CANCELLED when it was.
+  Status at_block();
+  /// The matrices of all sites and their gradients.
+  std::vector<ParameterGroup> parameter_groups();
+  /// Forward and backward of all passes, up to the first one that is not finite.
+  Result<StepReport> compute(const std::vector<BatchView>& micro_batches);
+  Status run_passes(const std::vector<StepPass>& passes, StepReport* report);
+  /// @return an error when there were too many of them.
+  Status skip(StepReport* report);
+  void clip_gradients(double norm);
+  void note_progress(const StepReport& report);
+  Json settings() const;
   Result<double> run_pass(const BatchView& batch, float weight, size_t index);
   Status run_backward(const LossPass& pass, bool first);
   void accumulate(int64_t layer);
@@ -90,10 +127,13 @@ class Trainer {
   std::vector<AdapterSiteView> views_;
   std::optional<AdapterTensors> gradients_;
   std::unique_ptr<Optimizer> optimizer_;
-  float dropout_ = 0.0F;
-  uint64_t seed_ = 0;
+  TrainerOptions options_;
+  TrainingState state_;  ///< its optimizer_steps and best are only filled for checkpoints
+  BestAdapter best_;
   bool has_gradients_ = false;
-  std::atomic<bool> cancelled_{false};
+  RunControl control_;
+  double trained_seconds_ = 0.0;  ///< of this process' steps, and their number and tokens
+  int64_t trained_steps_ = 0, trained_tokens_ = 0;
   TrainingPlan plan_;
   std::unique_ptr<RowsCap::Hold> rows_hold_;
   std::optional<ActivationStore> activations_;
