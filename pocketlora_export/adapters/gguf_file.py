@@ -40,6 +40,8 @@ ARCHITECTURES = {
     "Gemma2ForCausalLM": Architecture("gemma2"),
     "Gemma3ForCausalLM": Architecture("gemma3"),
     "Phi3ForCausalLM": Architecture("phi3"),
+    "PhiForCausalLM": Architecture("phi2"),
+    "OlmoForCausalLM": Architecture("olmo", interleaved=True),
 }
 
 
