@@ -83,6 +83,7 @@ class DecoderModel(ABC):
     architecture: ClassVar[str]
     keys: ClassVar[ConfigKeys]
     rope_types: ClassVar[tuple[str, ...]] = ROPE_TYPES
+    partial_rotary: ClassVar[bool] = False
     activations: ClassVar[tuple[str, ...]] = ("silu",)
 
     def __init__(self, config: Mapping[str, Any], name: str) -> None:
@@ -120,12 +121,12 @@ class DecoderModel(ABC):
         return RmsNorm("norm", self.config.hidden_size, self.config.rms_norm_eps)
 
     @property
-    @property
     def norm_eps(self) -> float:
         """What the norms add to a mean square."""
         names = ("rms_norm_eps", "layer_norm_eps")
         return float(next(getattr(self.config, name) for name in names if hasattr(self.config, name)))
 
+    @property
     def embedding_scale(self) -> float:
         """What embedded rows are multiplied with."""
         return 1.0
@@ -136,7 +137,6 @@ class DecoderModel(ABC):
         return 1.0
 
     @property
-    @property
     def logits_softcap(self) -> float:
         """A bound that logits approach; 0 = none."""
         return 0.0
@@ -146,6 +146,7 @@ class DecoderModel(ABC):
         """Whether the head has a bias."""
         return False
 
+    @property
     def sliding_window(self) -> int | None:
         """Of the layers that have one."""
         return None
@@ -155,10 +156,11 @@ class DecoderModel(ABC):
     @classmethod
     def check_config(cls, config: Mapping[str, Any]) -> list[str]:
         """Problems that make a config unsupported: key, what was expected, what was found. Empty = supported."""
-        problems = cls.keys.problems(config) + rope_problems(config, cls.rope_types)
-        act = next((config[key] for key in ("hidden_act", "hidden_activation") if config.get(key)), None)
-        if act is not None and act not in cls.activations:
-            problems.append(f"hidden_act: expected {' or '.join(map(repr, cls.activations))}, found {act!r}")
+        problems = cls.keys.problems(config) + rope_problems(config, cls.rope_types, cls.partial_rotary)
+        for key in ("hidden_act", "hidden_activation"):
+            if config.get(key) and config[key] not in cls.activations:
+                expected = " or ".join(map(repr, cls.activations))
+                problems.append(f"{key}: expected {expected}, found {config[key]!r}")
         problems += cls.check_values(config)
         return problems or cls._parsing_problems(config) or cls._head_problems(config)
 
@@ -176,7 +178,7 @@ class DecoderModel(ABC):
     @classmethod
     def _parsing_problems(cls, config: Mapping[str, Any]) -> list[str]:
         try:
-            cls._parse(config)
+            cls(config, "")
         except Exception as error:  # noqa: BLE001 -- each model's config raises what it likes
             reason = " ".join(str(error).split())
             return [f"transformers does not accept the config: {reason or type(error).__name__}"]
@@ -266,9 +268,9 @@ class DecoderModel(ABC):
         # One kind of layer needs no suffix.
         suffix = {kind: f"_{kind}" if len(blocks) > 1 else "" for kind in blocks}
         names = {weight.name: f"model.{weight.name}" for weight in norm.weights()}
+        names |= {"lm_head.bias": "lm_head.bias"} if self.head_bias else {}
         return Decoder(
             embed=Embedding(embedding, self.rotary_tables(context), self.embedding_scale).stage(),
-        names |= {"lm_head.bias": "lm_head.bias"} if self.head_bias else {}
             head_loss=head.loss_stage(),
             head=head.logits_stage(),
             blocks={suffix[kind]: block.stages() for kind, block in blocks.items()},

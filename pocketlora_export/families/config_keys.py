@@ -12,7 +12,7 @@ _COMMON = frozenset(
     {
         *REQUIRED, "architectures", "model_type", "num_key_value_heads", "head_dim", "max_position_embeddings",
         "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "hidden_act",
-        "rope_parameters", "rope_scaling", "rope_theta",
+        "rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor",
     }
 )  # fmt: skip
 # Where a model came from, how it was initialized, what calls return, how text is sampled: no influence on logits.

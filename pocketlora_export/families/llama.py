@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pocketlora_export.families.base import DecoderModel, Linears
 from pocketlora_export.families.config_keys import ConfigKeys
 from pocketlora_export.graphs.parts.attention import Rotary, SelfAttention
 from pocketlora_export.graphs.parts.block import DecoderBlock
-from pocketlora_export.graphs.parts.mlp import GatedMlp
+from pocketlora_export.graphs.parts.mlp import GatedMlp, Mlp
 from pocketlora_export.graphs.parts.norm import Norm, RmsNorm
 from pocketlora_export.graphs.parts.qkv import SeparateQkv
 
@@ -85,7 +85,7 @@ class LlamaModel(DecoderModel):
             key_norm=self.head_norm("self_attn.k_norm"),
         )
 
-    def mlp(self, linear: Linears) -> GatedMlp:
+    def mlp(self, linear: Linears) -> Mlp:
         """gate, up and down of their own."""
         hidden, inner = self.config.hidden_size, self.config.intermediate_size
         return GatedMlp(
@@ -100,9 +100,13 @@ class LlamaModel(DecoderModel):
         """The MLP's activation."""
         return str(self.config.hidden_act)
 
-    def norm(self, name: str, **options: Any) -> RmsNorm:
+    def norm(self, name: str) -> Norm:
         """A norm of whole rows."""
-        return RmsNorm(name, self.config.hidden_size, self.config.rms_norm_eps, **options)
+        return RmsNorm(name, self.config.hidden_size, self.config.rms_norm_eps)
+
+    def final_norm(self) -> Norm:
+        """See `DecoderModel.final_norm`."""
+        return self.norm("norm")
 
     def block(self, kind: str, linear: Linears) -> DecoderBlock:
         """See `DecoderModel.block`: a norm before the attention, one before the MLP."""

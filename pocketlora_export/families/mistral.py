@@ -18,7 +18,21 @@ class MistralModel(LlamaModel):
         understood=frozenset({"rms_norm_eps", "sliding_window"}),
         ignored=frozenset({"attention_bias", "mlp_bias"}),
     )
-    qkv_bias = output_bias = mlp_bias = False
+
+    @property
+    def qkv_bias(self) -> bool:
+        """See `LlamaModel.qkv_bias`: never."""
+        return False
+
+    @property
+    def output_bias(self) -> bool:
+        """See `LlamaModel.output_bias`: never."""
+        return False
+
+    @property
+    def mlp_bias(self) -> bool:
+        """See `LlamaModel.mlp_bias`: never."""
+        return False
 
     @classmethod
     def check_values(cls, config: Mapping[str, Any]) -> list[str]:

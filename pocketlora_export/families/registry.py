@@ -7,12 +7,24 @@ from typing import Any
 
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
 from pocketlora_export.families.base import DecoderModel
+from pocketlora_export.families.granite import GraniteModel
 from pocketlora_export.families.llama import LlamaModel
 from pocketlora_export.families.mistral import MistralModel
+from pocketlora_export.families.olmo2 import Olmo2Model
+from pocketlora_export.families.phi3 import Phi3Model
+from pocketlora_export.families.qwen2 import Qwen2Model
+from pocketlora_export.families.qwen3 import Qwen3Model
+from pocketlora_export.families.smollm3 import SmolLM3Model
 
 FAMILIES: tuple[type[DecoderModel], ...] = (
     LlamaModel,
     MistralModel,
+    Qwen2Model,
+    Qwen3Model,
+    SmolLM3Model,
+    GraniteModel,
+    Phi3Model,
+    Olmo2Model,
 )
 
 

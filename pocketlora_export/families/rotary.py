@@ -42,23 +42,41 @@ def _tables(key: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[s
         yield f"{key}.{name}", value
 
 
-def rope_problems(config: Mapping[str, Any], types: Sequence[str] = ROPE_TYPES) -> list[str]:
-    """Rotary types and parameters of a config.json that are not understood."""
+def rope_problems(config: Mapping[str, Any], types: Sequence[str], partial: bool) -> list[str]:
+    """Rotary types and parameters of a config.json that are not understood.
+
+    Args:
+        config: config.json.
+        types: rope types that the family takes.
+        partial: whether the family takes a `partial_rotary_factor`.
+    """
+    factor = config.get("partial_rotary_factor")
+    if factor not in (None, 1) and not partial:
+        return [f"partial_rotary_factor: expected 1.0, found {shown(factor)}", *_given_problems(config, types, partial)]
+    return _given_problems(config, types, partial)
+
+
+def _given_problems(config: Mapping[str, Any], types: Sequence[str], partial: bool) -> list[str]:
     key, found = _given(config)
     if found is None:
         return []
     if not isinstance(found, Mapping):
         return [f"{key}: expected an object or null, found {shown(found)}"]
-    return [problem for path, values in _tables(key, found) for problem in _problems(path, values, types)]
+    return [problem for path, values in _tables(key, found) for problem in _problems(path, values, types, partial)]
 
 
-def _problems(path: str, values: Mapping[str, Any], types: Sequence[str]) -> list[str]:
+def _problems(path: str, values: Mapping[str, Any], types: Sequence[str], partial: bool) -> list[str]:
     found = values.get("rope_type") or values.get("type") or "default"
     kind = _OLD_TYPES.get(found, found) if isinstance(found, str) else found
     if kind not in types:
         return [f"{path}.rope_type: expected one of {', '.join(types)}, found {shown(found)}"]
     unknown = sorted(name for name in set(values) - _KEYS[kind] - _GENERAL if values[name] is not None)
-    return [f"{path}.{name}: not understood with rope_type {kind!r}, found {shown(values[name])}" for name in unknown]
+    problems = [
+        f"{path}.{name}: not understood with rope_type {kind!r}, found {shown(values[name])}" for name in unknown
+    ]
+    if values.get("partial_rotary_factor") not in (None, 1) and not partial:
+        problems.append(f"{path}.partial_rotary_factor: expected 1.0, found {shown(values['partial_rotary_factor'])}")
+    return problems
 
 
 def rotary_table(model_class: Any, config: Any, name: str, context: int, layer_type: str | None = None) -> RotaryTable:

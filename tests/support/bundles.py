@@ -12,6 +12,9 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
+from pocketlora_export.bundle.dequantize import dequantize_bundle
+from pocketlora_export.recipes.build import build_bundle
+from pocketlora_export.recipes.recipe import Recipe
 from tests.support.models import TinyModel, write_model
 
 
@@ -45,13 +48,20 @@ def recipe_of(tiny: TinyModel) -> dict[str, object]:
     }
 
 
-def bundled(root: Path, tiny: TinyModel) -> Bundled:
-    """Make (or find) the bundle of a random model below `root`."""
+def bundled(root: Path, tiny: TinyModel, here: bool = False) -> Bundled:
+    """Make (or find) the bundle of a random model below `root`.
+
+    `here`: in this process rather than with the commands, which saves two starts of PyTorch.
+    """
     place = root / hashlib.sha256(repr(tiny).encode()).hexdigest()[:16]
     made = Bundled(place / "bundle", place / "source", place / "dequantized", tiny)
 
     def make() -> None:
         write_model(made.source, tiny)
+        if here:
+            build_bundle(str(made.source), made.bundle, Recipe.model_validate(recipe_of(tiny)))
+            dequantize_bundle(made.bundle, made.dequantized)
+            return
         recipe = place / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(recipe_of(tiny)))
         run_cli("bundle", "-m", made.source, "-o", made.bundle, "--recipe", recipe)

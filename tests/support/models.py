@@ -1,4 +1,4 @@
-"""Small random Llama and Mistral models with a real tokenizer, written as ordinary Hugging Face folders."""
+"""Small random models of every family with a real tokenizer, written as ordinary Hugging Face folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerFast
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
@@ -23,7 +23,8 @@ CHAT_TEMPLATE = (
 class TinyModel:
     """A model and how it is bundled. Sizes that fill no tile are meant: padding is part of the layout.
 
-    A `window` makes it a Mistral, without biases.
+    `family`: `model_type` of the config; Llama, unless a `window` makes it a Mistral, without biases. `options`: further
+    keys of the config.
     """
 
     quant: Literal["nf4", "int4"] = "nf4"
@@ -45,13 +46,15 @@ class TinyModel:
     prefill_len: int = 40
     max_len: int = 96
     seed: int = 0
+    family: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def longest_reduction(self) -> int:
         """The longest sum in a forward or backward pass."""
         return max(self.hidden, self.intermediate, self.heads * self.head_dim)
 
-    def config(self) -> LlamaConfig | MistralConfig:
+    def config(self) -> PreTrainedConfig:
         """The Hugging Face configuration."""
         rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0}
         if self.llama3_rope:
@@ -59,31 +62,36 @@ class TinyModel:
             rope |= {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
             rope |= {"original_max_position_embeddings": 32}
         family: dict[str, Any] = {"attention_bias": self.biases, "mlp_bias": self.biases}
-        kind: type[LlamaConfig | MistralConfig] = LlamaConfig
         if self.window is not None:
-            kind, family = MistralConfig, {"sliding_window": self.window}
-        return kind(
-            **family,
-            hidden_size=self.hidden,
-            intermediate_size=self.intermediate,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            num_key_value_heads=self.kv_heads,
-            head_dim=self.head_dim,
-            vocab_size=self.vocab,
-            max_position_embeddings=4 * self.max_len,
-            tie_word_embeddings=self.tied,
-            rope_parameters=rope,
-            rms_norm_eps=1e-5,
-            bos_token_id=1,
-            eos_token_id=2,
-        )
+            family = {"sliding_window": self.window}
+        if self.family is not None:
+            family = {}
+        options: dict[str, Any] = {
+            "hidden_size": self.hidden,
+            "intermediate_size": self.intermediate,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "vocab_size": self.vocab,
+            "max_position_embeddings": 4 * self.max_len,
+            "tie_word_embeddings": self.tied,
+            "rope_parameters": rope,
+            "rms_norm_eps": 1e-5,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "pad_token_id": None,
+        }
+        kind = self.family or ("llama" if self.window is None else "mistral")
+        # A key that the family does not have would be written to config.json all the same.
+        known = {key: value for key, value in options.items() if hasattr(CONFIG_MAPPING[kind], key)}
+        return AutoConfig.for_model(kind, **(known | family | dict(self.options)))
 
 
 def write_model(directory: Path, tiny: TinyModel) -> None:
     """Write random weights (float32 safetensors), configuration and tokenizer to `directory`."""
     torch.manual_seed(tiny.seed)
-    model = (LlamaForCausalLM if tiny.window is None else MistralForCausalLM)(tiny.config())
+    model = AutoModelForCausalLM.from_config(tiny.config())
     for name, parameter in model.named_parameters():
         parameter.data.copy_(_random(name, parameter))
     model.save_pretrained(directory)
@@ -91,10 +99,10 @@ def write_model(directory: Path, tiny: TinyModel) -> None:
 
 
 def _random(name: str, parameter: torch.Tensor) -> torch.Tensor:
-    """Weights that keep activations near one, norms around one, biases and norms that are not trivial."""
+    """Weights that keep activations near one; norms and biases around their initial values, and not trivial."""
     noise: torch.Tensor = torch.randn_like(parameter)
     if parameter.dim() == 1:
-        return 1.0 + 0.1 * noise if "norm" in name else 0.1 * noise
+        return parameter.data + 0.1 * noise
     if "embed_tokens" in name:
         return 0.2 * noise
     return noise / math.sqrt(parameter.shape[1])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from pocketlora_export import ops
+from pocketlora_export.graphs.parts.columns import columns
 from pocketlora_export.graphs.parts.linear import Linear
 from pocketlora_export.graphs.stage import Tensors
 
@@ -60,7 +60,7 @@ class FusedGatedMlp:
 
     def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
         """See `Mlp`."""
-        gate, up = torch.split(self.gate_up(x, inputs), self.down.spec.cols, dim=1)
+        gate, up = columns(self.gate_up(x, inputs), [self.down.spec.cols] * 2)
         return self.down(GATED[self.activation](gate, up), inputs)
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pocketlora_export.graphs.parts.columns import columns
 from pocketlora_export.graphs.parts.linear import Linear
 from pocketlora_export.graphs.stage import Tensors
 
@@ -53,7 +54,7 @@ class FusedQkv:
 
     def __call__(self, x: Tensor, inputs: Tensors) -> tuple[Tensor, Tensor, Tensor]:
         """See `Qkv`."""
-        q, k, v = torch.split(self.fused(x, inputs), [self.query_width, self.kv_width, self.kv_width], dim=1)
+        q, k, v = columns(self.fused(x, inputs), [self.query_width, self.kv_width, self.kv_width])
         return q, k, v
 
 
