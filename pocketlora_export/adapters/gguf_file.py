@@ -42,6 +42,9 @@ ARCHITECTURES = {
     "Phi3ForCausalLM": Architecture("phi3"),
     "PhiForCausalLM": Architecture("phi2"),
     "OlmoForCausalLM": Architecture("olmo", interleaved=True),
+    "Olmo2ForCausalLM": Architecture("olmo2"),
+    "GraniteForCausalLM": Architecture("granite", interleaved=True),
+    "SmolLM3ForCausalLM": Architecture("smollm3", interleaved=True),
 }
 
 

@@ -7,10 +7,14 @@ from typing import Any
 
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
 from pocketlora_export.families.base import DecoderModel
+from pocketlora_export.families.gemma2 import Gemma2Model
+from pocketlora_export.families.gemma3 import Gemma3Model
 from pocketlora_export.families.granite import GraniteModel
 from pocketlora_export.families.llama import LlamaModel
 from pocketlora_export.families.mistral import MistralModel
+from pocketlora_export.families.olmo import OlmoModel
 from pocketlora_export.families.olmo2 import Olmo2Model
+from pocketlora_export.families.phi import PhiModel
 from pocketlora_export.families.phi3 import Phi3Model
 from pocketlora_export.families.qwen2 import Qwen2Model
 from pocketlora_export.families.qwen3 import Qwen3Model
@@ -25,6 +29,10 @@ FAMILIES: tuple[type[DecoderModel], ...] = (
     GraniteModel,
     Phi3Model,
     Olmo2Model,
+    PhiModel,
+    Gemma2Model,
+    Gemma3Model,
+    OlmoModel,
 )
 
 
