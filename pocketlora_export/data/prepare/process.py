@@ -24,6 +24,7 @@ from pocketlora_export.data.prepare.tokenizer import TokenizerSource, open_token
 # Why a row that can be read is left out; 0 = it is not.
 REASONS = ("", "empty", "too short", "too long", "duplicate", "near-duplicate")
 EMPTY, SHORT, LONG, DUPLICATE, NEAR = range(1, 6)
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 
 # One row: where it stands, the hash of its content, its sizes, the bytes of it that will be written.
 ROW = np.dtype(
@@ -147,7 +148,7 @@ def _chars(sample: Sample) -> int:
 
 
 def _json_line(value: dict[str, object]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return _ENCODE(value).encode() + b"\n"
 
 
 def token_fragment(row: Encoded) -> bytes:

@@ -6,8 +6,8 @@ Datasets", chapter 3.
 
 from __future__ import annotations
 
-import hashlib
-import re
+import unicodedata
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 WORDS = 3
 HASHES = 64
-# Scripts that put no space between words count by the character.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
-_CACHED_WORDS = 1 << 18
+# Scripts that put no space between words count by the character: Thai to Lao, Burmese, Khmer, kana, Han.
+_UNSPACED = ((0x0E00, 0x0F00), (0x1000, 0x10A0), (0x1780, 0x1800), (0x3040, 0x3100), (0x3400, 0x4DC0), (0x4E00, 0xA000))
+_SEPARATOR, _LETTER, _WORD = 0, 1, 2
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+# Of the polynomial that a word's hash is, modulo 2^64; odd, so that it has an inverse.
+_BASE = 0xD1342543DE82EF95
+_INVERSE = pow(_BASE, -1, 1 << 64)
 
 
 @dataclass(frozen=True)
@@ -35,37 +37,79 @@ class Shingler:
     """Texts to shingles. Case and punctuation make no difference."""
 
     def __init__(self) -> None:
-        self._words: dict[str, int] = {}
+        self._kinds = _kinds_of_characters()
+        self._powers = _powers(_BASE, 1 << 16)
+        self._inverses = _powers(_INVERSE, 1 << 16)
 
     def __call__(self, texts: Sequence[str]) -> Shingles:
         """The shingles of each text; at least one for each."""
         if not texts:
             return Shingles(np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.int64))
-        hashed = [self._hash_words(text) for text in texts]
-        counts = np.array([len(words) for words in hashed], dtype=np.int64)
-        words = np.array([word for row in hashed for word in row], dtype=np.uint64)
+        words, counts = self._words(texts)
         rows = np.repeat(np.arange(len(texts)), counts)
         # A run begins at each word that has two more of its row behind it.
         last = np.cumsum(counts) - WORDS
         begins = np.flatnonzero(np.arange(len(words)) <= last[rows])
         mixed = sum((words[begins + k] * _ODD[k] for k in range(WORDS)), np.zeros(len(begins), dtype=np.uint64))
-        unique = np.unique((rows[begins].astype(np.uint64) << np.uint64(32)) | (_mix(mixed) >> np.uint64(32)))
+        hashed = np.sort((rows[begins].astype(np.uint64) << np.uint64(32)) | (_mix(mixed) >> np.uint64(32)))
+        unique = hashed[np.concatenate([[True], hashed[1:] != hashed[:-1]])]
         lengths = np.bincount((unique >> np.uint64(32)).astype(np.int64), minlength=len(texts))
         return Shingles(unique.astype(np.uint32), lengths.astype(np.int64))
 
-    def _hash_words(self, text: str) -> list[int]:
-        known = self._words
-        if len(known) > _CACHED_WORDS:
-            known.clear()
-        words = _WORD.findall(text.lower()) or [text]
-        found = []
-        for word in words:
-            value = known.get(word)
-            if value is None:
-                value = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-                known[word] = value
-            found.append(value)
-        return found + [0] * (WORDS - len(found))
+    def _words(self, texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Hashes of the words of all texts, and how many each text has: WORDS at least, filled up with 0."""
+        lowered = [text.lower() for text in texts]
+        characters = np.frombuffer("\n".join([*lowered, ""]).encode("utf-32-le"), dtype="<u4")
+        begins, ends = _bounds(self._kinds[characters])
+        hashes = self._hashes(characters, begins, ends)
+        # Behind each text is one separator.
+        text_ends = np.cumsum([len(text) + 1 for text in lowered])
+        rows = np.searchsorted(text_ends, begins, side="right")
+        found = np.bincount(rows, minlength=len(texts))
+        counts = np.maximum(found, WORDS)
+        starts = np.cumsum(counts) - counts
+        words = np.zeros(int(counts.sum()), dtype=np.uint64)
+        words[starts[rows] + np.arange(len(rows)) - (np.cumsum(found) - found)[rows]] = hashes
+        for row in np.flatnonzero(found == 0).tolist():
+            words[starts[row]] = zlib.crc32(texts[row].encode())
+        return words, counts
+
+    def _hashes(
+        self, characters: NDArray[np.uint32], begins: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> NDArray[np.uint64]:
+        """Of each word: the sum of its characters times powers of the base, counted from the word's beginning."""
+        if len(characters) > len(self._powers):
+            self._powers = _powers(_BASE, 2 * len(characters))
+            self._inverses = _powers(_INVERSE, 2 * len(characters))
+        terms = _mix(characters.astype(np.uint64) + np.uint64(1)) * self._powers[: len(characters)]
+        sums = np.concatenate([[np.uint64(0)], np.cumsum(terms, dtype=np.uint64)])
+        return _mix((sums[ends] - sums[begins]) * self._inverses[begins])
+
+
+def _kinds_of_characters() -> NDArray[np.uint8]:
+    """For each code point _SEPARATOR, _LETTER (of a longer word) or _WORD (on its own)."""
+    categories = [unicodedata.category(chr(point))[0] for point in range(0x110000)]
+    kinds = np.where(np.isin(np.array(categories, dtype="<U1"), ["L", "N", "M"]), _LETTER, _SEPARATOR).astype(np.uint8)
+    for low, high in _UNSPACED:
+        kinds[low:high] = np.where(kinds[low:high] == _LETTER, _WORD, _SEPARATOR)
+    return kinds
+
+
+def _bounds(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where words begin and end. The last character is a separator."""
+    letter = kinds == _LETTER
+    before = np.concatenate([[False], letter[:-1]])
+    begins = np.flatnonzero((letter & ~before) | (kinds == _WORD))
+    after = np.concatenate([letter[1:], [False]])
+    ends = np.flatnonzero((letter & ~after) | (kinds == _WORD)) + 1
+    return begins, ends
+
+
+def _powers(base: int, count: int) -> NDArray[np.uint64]:
+    """1, base, base^2, ... modulo 2^64."""
+    factors = np.full(count, base, dtype=np.uint64)
+    factors[0] = 1
+    return np.multiply.accumulate(factors)
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
