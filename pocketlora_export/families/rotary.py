@@ -22,8 +22,6 @@ _KEYS = {
     "longrope": {"factor", "original_max_position_embeddings", "attention_factor", "short_factor", "long_factor"},
 }  # fmt: skip
 _GENERAL = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
-# Names of before: Phi-3's first checkpoints.
-_OLD_TYPES = {"su": "longrope"}
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
 
@@ -66,10 +64,9 @@ def _given_problems(config: Mapping[str, Any], types: Sequence[str], partial: bo
 
 
 def _problems(path: str, values: Mapping[str, Any], types: Sequence[str], partial: bool) -> list[str]:
-    found = values.get("rope_type") or values.get("type") or "default"
-    kind = _OLD_TYPES.get(found, found) if isinstance(found, str) else found
+    kind = values.get("rope_type") or values.get("type") or "default"
     if kind not in types:
-        return [f"{path}.rope_type: expected one of {', '.join(types)}, found {shown(found)}"]
+        return [f"{path}.rope_type: expected one of {', '.join(types)}, found {shown(kind)}"]
     unknown = sorted(name for name in set(values) - _KEYS[kind] - _GENERAL if values[name] is not None)
     problems = [
         f"{path}.{name}: not understood with rope_type {kind!r}, found {shown(values[name])}" for name in unknown

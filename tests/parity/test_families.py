@@ -38,8 +38,10 @@ def check_family(made: Bundled, adapter: Path, record: Callable[[str, object], N
     batches = [random_rows(lengths, tiny.vocab, seed) for seed, lengths in enumerate(LENGTHS)]
     test_gradients.check(test_gradients.compare(engine, made, adapter, batches), tiny, record)
     tokens = random_rows((PROMPT + DECODED,), tiny.vocab, 11).tokens
-    models = {"base": (load_base(made.dequantized), ())}
-    models["adapter"] = (load_adapter(made.dequantized, adapter), [engine.load_adapter(adapter)])
+    models: dict[str, tuple[Any, AdapterSet]] = {
+        "base": (load_base(made.dequantized), ()),
+        "adapter": (load_adapter(made.dequantized, adapter), [engine.load_adapter(adapter)]),
+    }
     found = {}
     for name, (model, adapters) in models.items():
         found[name] = decoded_logits(engine, tokens, adapters)

@@ -23,7 +23,7 @@ CHAT_TEMPLATE = (
 class TinyModel:
     """A model and how it is bundled. Sizes that fill no tile are meant: padding is part of the layout.
 
-    `family`: `model_type` of the config; Llama, unless a `window` makes it a Mistral, without biases. `options`: further
+    `family`: `model_type` of the config; Llama, unless a `window` makes it a Mistral, without biases. `options`: more
     keys of the config.
     """
 
