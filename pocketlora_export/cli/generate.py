@@ -50,6 +50,23 @@ DEFAULT_NEW_TOKENS = 128
     help="0 = always the likeliest token.",
 )
 @click.option("--top-p", type=FiniteFloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option(
+    "--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="Keep the most probable tokens; 0 = all."
+)
+@click.option(
+    "--min-p",
+    type=FiniteFloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Keep tokens at least so probable, as a share of the most probable one.",
+)
+@click.option(
+    "--repetition-penalty",
+    type=FiniteFloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Makes tokens of the text so far less likely; 1 = off.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
 @click.option(
     "--context-length",
@@ -89,6 +106,9 @@ def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
             options["temperature"],
             options["top_p"],
             options["seed"],
+            top_k=options["top_k"],
+            min_p=options["min_p"],
+            repetition_penalty=options["repetition_penalty"],
         )
         with opened_adapters(engine, options["adapters"]) as adapters, Session(engine, **cache) as session:
             session.set_adapters(adapters)

@@ -26,13 +26,19 @@ _STOP_REASONS: tuple[StopReason, ...] = ("length", "stop_token", "callback")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen: greedy at temperature 0; the same seed gives the same tokens."""
+    """How tokens are chosen: greedy at temperature 0; the same seed gives the same tokens.
+
+    The penalty comes first; then top_k, top_p and min_p keep the most probable tokens (transformers' meanings).
+    """
 
     max_new_tokens: int = 128
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
     stop_tokens: Sequence[int] | None = None
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,8 @@ def _generate_options(sampling: Sampling) -> tuple[structs.GenerateOptions, obje
     library().pl_generate_options_init_sized(options, ctypes.sizeof(options))
     options.max_new_tokens, options.seed = sampling.max_new_tokens, sampling.seed
     options.temperature, options.top_p = sampling.temperature, sampling.top_p
+    options.top_k, options.min_p = sampling.top_k, sampling.min_p
+    options.repetition_penalty = sampling.repetition_penalty
     stop = None if sampling.stop_tokens is None else int64_array(list(sampling.stop_tokens))
     if stop is not None:
         options.stop_tokens, options.num_stop_tokens = int64_pointer(stop), len(stop)

@@ -53,6 +53,12 @@ void GenerateOptions::add_to(CLI::App* command) {
       ->capture_default_str()
       ->check(not_negative());
   command->add_option("--top-p", top_p)->capture_default_str()->check(fraction_above_zero());
+  command->add_option("--top-k", top_k, "Keep the most probable tokens; 0 = all")->capture_default_str();
+  command->add_option("--min-p", min_p, "Keep tokens at least so probable, as a share of the most probable one")
+      ->capture_default_str();
+  command
+      ->add_option("--repetition-penalty", repetition_penalty, "Makes tokens of the text so far less likely; 1 = off")
+      ->capture_default_str();
   command->add_option("--seed", seed)->capture_default_str();
   command->add_option("--stop-ids", stop, "Token ids that end the text (the bundle's)")->delimiter(',');
 }
@@ -71,6 +77,9 @@ Json generate(pl_session* session, const GenerateOptions& options, const Texts* 
   settings.max_new_tokens = options.max_new_tokens;
   settings.temperature = options.temperature;
   settings.top_p = options.top_p;
+  settings.top_k = options.top_k;
+  settings.min_p = options.min_p;
+  settings.repetition_penalty = options.repetition_penalty;
   settings.seed = options.seed;
   settings.stop_tokens = options.stop.empty() ? nullptr : options.stop.data();
   settings.num_stop_tokens = options.stop.size();

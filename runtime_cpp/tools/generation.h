@@ -19,6 +19,9 @@ struct GenerateOptions {
   int64_t max_new_tokens = 128;
   float temperature = 0;
   float top_p = 1;
+  int64_t top_k = 0;
+  float min_p = 0;
+  float repetition_penalty = 1;
   uint64_t seed = 0;
   std::vector<int64_t> stop;  ///< empty = the bundle's
 

@@ -108,7 +108,7 @@ TEST(Arguments, FieldsOfALaterCallerAreZero) {
     pl_session_options options;
     int64_t later_field;
   };
-  LaterOptions later = {{0, 5, PL_CACHE_INT8}, -1};
+  LaterOptions later = {{0, 5, PL_CACHE_INT8, PL_COMPUTE_FLOAT32}, -1};
   pl_session_options_init_sized(&later.options, sizeof(later));
   EXPECT_EQ(later.options.struct_size, sizeof(later));
   EXPECT_EQ(later.options.context_length, 0);

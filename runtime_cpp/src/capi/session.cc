@@ -27,7 +27,7 @@ pocketlora::Result<pocketlora::GenerateOptions> read_options(const Session& sess
   }
   pocketlora::GenerateOptions options;
   options.max_new_tokens = c.max_new_tokens;
-  options.sampling = {c.temperature, c.top_p, c.seed};
+  options.sampling = {c.temperature, c.top_p, c.seed, c.top_k, c.min_p, c.repetition_penalty};
   if (c.stop_tokens != nullptr) {
     options.stop_tokens.assign(c.stop_tokens, c.stop_tokens + c.num_stop_tokens);
   } else {
@@ -72,6 +72,7 @@ void pl_generate_options_init_sized(pl_generate_options* options, size_t struct_
   pl_generate_options defaults = {};
   defaults.max_new_tokens = pocketlora::GenerateOptions().max_new_tokens;
   defaults.top_p = 1.0F;
+  defaults.repetition_penalty = 1.0F;
   pocketlora::write_defaults(defaults, options, struct_size);
 }
 

@@ -42,7 +42,7 @@ Result<GenerateReport> generate(Session* session, Span<const int64_t> prompt, co
     if (report.new_tokens > 0) {
       PL_ASSIGN_OR_RETURN(logits, session->logits());
     }
-    PL_ASSIGN_OR_RETURN(const int64_t token, sampler.sample(logits));
+    PL_ASSIGN_OR_RETURN(const int64_t token, sampler.sample(logits, session->tokens()));
     PL_RETURN_IF_ERROR(session->append(Span<const int64_t>(&token, 1)));
     ++report.new_tokens;
     const bool stop = std::count(options.stop_tokens.begin(), options.stop_tokens.end(), token) > 0;

@@ -123,5 +123,86 @@ TEST(Sampler, ListsAllOptionsOutOfRange) {
   EXPECT_NE(sampler.status().message().find("top_p"), std::string::npos);
 }
 
+Sampler make(const SamplingOptions& options) { return Sampler::create(options).value(); }
+
+std::map<int64_t, int> counts_of(Sampler sampler, const std::vector<float>& logits, int draws) {
+  std::map<int64_t, int> counts;
+  for (int i = 0; i < draws; ++i) ++counts[draw(sampler, logits)];
+  return counts;
+}
+
+TEST(Sampler, TopKKeepsTheMostProbable) {
+  SamplingOptions options;
+  options.temperature = 1.0F;
+  options.top_k = 2;
+  const auto counts = counts_of(make(options), {0.0F, std::log(3.0F), -1.0F, std::log(2.0F), 0.5F}, 20000);
+  ASSERT_EQ(counts.size(), 2U);
+  const double five_sigma = 5 * std::sqrt(0.6 * 0.4 / 20000);
+  EXPECT_NEAR(counts.at(1) / 20000.0, 3.0 / 5, five_sigma);
+  EXPECT_EQ(counts.count(3), 1U);
+}
+
+TEST(Sampler, TopPIsAShareOfWhatTopKLeft) {
+  SamplingOptions options;
+  options.temperature = 1.0F;
+  options.top_k = 2;
+  options.top_p = 0.6F;  // of 4 + 3 = 7, the first has 0.57: the second is needed; of 4 + 3 + 2 + 1 it would not be
+  const std::vector<float> logits = {std::log(4.0F), std::log(3.0F), std::log(2.0F), std::log(1.0F)};
+  EXPECT_EQ(counts_of(make(options), logits, 2000).size(), 2U);
+  options.top_p = 0.5F;
+  EXPECT_EQ(counts_of(make(options), logits, 2000).size(), 1U);
+}
+
+TEST(Sampler, MinPIsAShareOfTheMostProbable) {
+  SamplingOptions options;
+  options.temperature = 1.0F;
+  options.min_p = 0.45F;
+  std::vector<float> logits(1000, -20.0F);
+  logits[700] = std::log(4.0F);
+  logits[5] = std::log(2.0F);
+  logits[6] = std::log(1.7F);
+  const auto counts = counts_of(make(options), logits, 5000);
+  ASSERT_EQ(counts.size(), 2U);
+  EXPECT_EQ(counts.count(700) + counts.count(5), 2U);
+  options.min_p = 1.0F;
+  EXPECT_EQ(counts_of(make(options), logits, 500).size(), 1U);
+}
+
+TEST(Sampler, FiltersThatKeepEverythingChangeNothingButTheOrder) {
+  SamplingOptions options;
+  options.temperature = 1.0F;
+  options.top_k = 3;
+  const auto counts = counts_of(make(options), {0.0F, std::log(2.0F), std::log(5.0F)}, 20000);
+  for (const auto& [token, p] : std::map<int64_t, double>{{0, 0.125}, {1, 0.25}, {2, 0.625}}) {
+    EXPECT_NEAR(counts.at(token) / 20000.0, p, 5 * std::sqrt(p * (1 - p) / 20000));
+  }
+}
+
+TEST(Sampler, ThePenaltyDividesPositiveAndMultipliesNegativeLogitsOnce) {
+  SamplingOptions options;
+  options.repetition_penalty = 2.0F;
+  Sampler sampler = make(options);
+  const std::vector<float> logits = {4.0F, 2.5F, -1.0F};
+  const std::vector<int64_t> none, first = {0}, twice = {0, 0}, both = {1, 0};
+  EXPECT_EQ(sampler.sample(logits, none).value(), 0);
+  EXPECT_EQ(sampler.sample(logits, first).value(), 1);  // 2.0 against 2.5
+  EXPECT_EQ(sampler.sample(logits, both).value(), 0);   // 2.0 against 1.25
+  EXPECT_EQ(sampler.sample({logits.data(), 2}, twice).value(), 1);
+  const std::vector<float> negative = {-1.0F, -1.5F};
+  EXPECT_EQ(sampler.sample(negative, first).value(), 1);  // -2 against -1.5
+}
+
+TEST(Sampler, EverySettingOutOfRangeIsNamed) {
+  SamplingOptions options;
+  options.top_k = -1;
+  options.min_p = 1.5F;
+  options.repetition_penalty = 0.0F;
+  const Status status = Sampler::create(options).status();
+  EXPECT_EQ(status.code(), PL_INVALID_ARGUMENT);
+  for (const char* name : {"top_k", "min_p", "repetition_penalty"}) {
+    EXPECT_NE(status.message().find(name), std::string::npos) << name;
+  }
+}
+
 }  // namespace
 }  // namespace pocketlora

@@ -31,6 +31,7 @@ class Session {
   Status set_adapters(std::vector<WeightedAdapter> adapters);
   void reset();
   int64_t length() const { return static_cast<int64_t>(tokens_.size()); }
+  Span<const int64_t> tokens() const { return tokens_; }
   int64_t capacity() const { return cache_.shape().capacity; }
   const KvCache& cache() const { return cache_; }
   Compute compute() const { return compute_; }
