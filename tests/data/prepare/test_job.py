@@ -243,13 +243,13 @@ def test_rows_of_tokens_are_what_training_makes_of_the_text(
 
 def test_a_tokenizer_without_a_chat_template_takes_no_conversations(job: Job, model_folder: TokenizerSource) -> None:
     (model_folder.path / "chat_template.jinja").unlink()
-    with pytest.raises(PocketLoraError, match="a.jsonl:2: the tokenizer has no chat template"):
+    with pytest.raises(PocketLoraError, match=r"a\.jsonl:2: the tokenizer has no chat template"):
         job({"a.jsonl": lines({"text": "t"}, CHAT)}, model_folder)
     assert len(job({"a.jsonl": lines({"text": "t"}, CHAT)}, model_folder, template="chatml").rows()) == 2
 
 
 def test_folders_that_are_no_tokenizer(tmp_path: Path, model_folder: TokenizerSource) -> None:
-    with pytest.raises(PocketLoraError, match="expected a folder with tokenizer.json"):
+    with pytest.raises(PocketLoraError, match=r"expected a folder with tokenizer\.json"):
         open_tokenizer(TokenizerSource(tmp_path, bundle=False))
     (model_folder.path / "config.json").write_text("[]")
     with pytest.raises(PocketLoraError, match=r"config\.json: expected a JSON object, found list"):
@@ -348,7 +348,7 @@ def test_statistics(job: Job) -> None:
     found = made.stats["characters"]
     assert (found["sum"], found["mean"], found["min"], found["max"]) == (5050, 50.5, 1, 100)
     assert found["percentiles"] == {"1": 1, "5": 5, "25": 25, "50": 50, "75": 75, "95": 95, "99": 99}
-    assert [(bin["from"], bin["to"], bin["rows"]) for bin in found["histogram"]] == [
+    assert [(entry["from"], entry["to"], entry["rows"]) for entry in found["histogram"]] == [
         (1, 1, 1), (2, 3, 2), (4, 7, 4), (8, 15, 8), (16, 31, 16), (32, 63, 32), (64, 127, 37),
     ]  # fmt: skip
     assert summary(np.empty(0, dtype=np.uint32)) is None

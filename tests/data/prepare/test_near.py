@@ -13,6 +13,7 @@ from pocketlora_export.data.prepare.near import NearDuplicates, prints_of
 from pocketlora_export.data.prepare.shingles import HASHES, Shingler, band_count, signatures
 
 SHINGLER = Shingler()
+GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
 
 def words(text: str) -> list[str]:
@@ -31,9 +32,7 @@ def hashed(text: str) -> set[int]:
 
 
 def text_of(source: random.Random, length: int) -> str:
-    return " ".join(
-        source.choice("alpha beta gamma delta epsilon zeta eta theta iota kappa".split()) for _ in range(length)
-    )
+    return " ".join(source.choice(GREEK) for _ in range(length))
 
 
 def changed(source: random.Random, text: str, count: int) -> str:

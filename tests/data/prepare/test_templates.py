@@ -24,7 +24,8 @@ from tests.support.models import byte_tokenizer
 
 # As published: the chat markup language; Llama-2-7b-chat-hf; Phi-3-mini-4k-instruct.
 CHATML = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% for message in messages %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 LLAMA_2 = (
@@ -115,8 +116,8 @@ def test_labels_of_phi_3() -> None:
 
 
 ALPACA_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. Write a response "
-    "that appropriately completes the request.\n\n### Instruction:\nSort.\n\n### Input:\nb a\n\n### Response:"
+    "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+    "response that appropriately completes the request.\n\n### Instruction:\nSort.\n\n### Input:\nb a\n\n### Response:"
 )
 ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
