@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,18 +86,14 @@ class NearDuplicates:
             return leaders
         buckets, count = self._buckets(eligible)
         lengths = np.fromfile(self._folder / "lengths", dtype=np.int64)
-        known = _Known(
-            np.memmap(self._folder / "shingles", dtype=np.uint32, mode="r") if lengths.any() else np.empty(0),
-            np.cumsum(lengths) - lengths,
-            lengths,
-            np.memmap(self._folder / "signatures", dtype=np.uint16, mode="r", shape=(self._rows, HASHES)),
-        )
-        search = _Search(buckets, np.full(count, _NONE, dtype=np.int32), known, self._similarity)
-        for start in range(0, self._rows, _BLOCK):
-            block = buckets[start : start + _BLOCK]
-            for row in np.flatnonzero((block != _NONE).any(axis=1)) + start:
-                leaders[row] = search.place(int(row))
-            advance(min(start + _BLOCK, self._rows))
+        with (self._folder / "shingles").open("rb") as shingles, (self._folder / "signatures").open("rb") as places:
+            known = _Known(shingles.fileno(), places.fileno(), np.cumsum(lengths) - lengths, lengths)
+            search = _Search(buckets, np.full(count, _NONE, dtype=np.int32), known, self._similarity)
+            for start in range(0, self._rows, _BLOCK):
+                block = buckets[start : start + _BLOCK]
+                for row in np.flatnonzero((block != _NONE).any(axis=1)) + start:
+                    leaders[row] = search.place(int(row))
+                advance(min(start + _BLOCK, self._rows))
         return leaders
 
     def close(self) -> None:
@@ -128,17 +125,23 @@ class NearDuplicates:
 
 @dataclass(frozen=True)
 class _Known:
-    """What was added, read from the files where it is needed."""
+    """What was added, read from the files where it is needed: mapped files would grow this process with the rows."""
 
-    hashes: NDArray[Any]
+    shingle_file: int
+    signature_file: int
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
-    signatures: NDArray[np.uint16]
 
     def shingles(self, row: int) -> NDArray[np.uint32]:
         """Of one row."""
-        start = self.offsets[row]
-        return np.asarray(self.hashes[start : start + self.lengths[row]], dtype=np.uint32)
+        size, start = 4 * int(self.lengths[row]), 4 * int(self.offsets[row])
+        return np.frombuffer(os.pread(self.shingle_file, size, start), dtype=np.uint32)
+
+    def signatures(self, rows: list[int]) -> NDArray[np.uint16]:
+        """Of several rows: [rows, HASHES]."""
+        size = 2 * HASHES
+        found = b"".join(os.pread(self.signature_file, size, size * row) for row in rows)
+        return np.frombuffer(found, dtype=np.uint16).reshape(-1, HASHES)
 
 
 class _Search:
@@ -160,7 +163,7 @@ class _Search:
             self._heads[bucket] = row
         return row
 
-    def _candidates(self, cells: list[tuple[int, int]]) -> NDArray[np.int64]:
+    def _candidates(self, cells: list[tuple[int, int]]) -> list[int]:
         found: set[int] = set()
         for band, bucket in cells:
             other = int(self._heads[bucket])
@@ -168,14 +171,15 @@ class _Search:
             while other != _NONE and steps < _CANDIDATES and len(found) < _CANDIDATES:
                 found.add(other)
                 other, steps = int(self._buckets[other, band]), steps + 1
-        return np.array(sorted(found), dtype=np.int64)
+        return sorted(found)
 
-    def _first_similar(self, row: int, others: NDArray[np.int64]) -> int | None:
-        if not len(others):
+    def _first_similar(self, row: int, others: list[int]) -> int | None:
+        if not others:
             return None
-        equal = (self._known.signatures[others] == self._known.signatures[row]).mean(axis=1)
+        places = self._known.signatures([row, *others])
+        equal = (places[1:] == places[0]).mean(axis=1)
         mine = self._known.shingles(row)
-        likely = others[equal >= self._similarity - _MARGIN].tolist()
+        likely = [other for other, share in zip(others, equal, strict=True) if share >= self._similarity - _MARGIN]
         return next((other for other in likely if self._similar(mine, self._known.shingles(other))), None)
 
     def _similar(self, mine: NDArray[np.uint32], other: NDArray[np.uint32]) -> bool:
