@@ -110,6 +110,16 @@ def test_a_parameter_that_the_rope_type_does_not_have_is_refused(kind: str) -> N
         ("phi3", {"attention_bias": True}, "attention_bias: expected False, found True"),
         ("phi3", longrope(96, 5), "transformers does not accept the config: "),
         ("olmo2", {"clip_qkv": 8.0}, "clip_qkv: not understood, found 8.0"),
+        ("olmo", {"clip_qkv": 0}, "clip_qkv: expected a positive number or null, found 0"),
+        ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention: expected False, found True"),
+        ("gemma2", {"final_logit_softcapping": 0.0}, "final_logit_softcapping: expected a positive number or null"),
+        ("gemma2", {"attn_logit_softcapping": -50.0}, "attn_logit_softcapping: expected a positive number or null"),
+        ("gemma2", {"sliding_window": None}, "sliding_window: expected a positive integer for layers of sliding_atten"),
+        ("gemma2", {"query_pre_attn_scalar": 0}, "query_pre_attn_scalar: expected a positive integer or null, found 0"),
+        ("gemma2", {"rms_norm_offset": 0.5}, "rms_norm_offset: not understood, found 0.5"),
+        ("gemma3_text", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: expected None, found 50.0"),
+        ("gemma3_text", {"rope_parameters": {"rope_theta": 1e4}}, "rope_parameters: expected full_attention and slid"),
+        ("phi", {"parallel_residual": False}, "parallel_residual: not understood, found False"),
     ],
 )
 def test_keys_of_a_family(kind: str, changes: dict[str, Any], expected: str) -> None:
