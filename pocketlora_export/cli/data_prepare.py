@@ -50,7 +50,7 @@ SHARE = FiniteFloatRange(0, 1)
 )  # fmt: skip
 @click.option(
     "--template", type=click.Choice([*TEMPLATES, "phi"]), default="model", show_default=True,
-    help="How conversations become text. model: rows of messages, for the bundle's own chat template; phi is phi-3.",
+    help="How conversations become text. model: rows of messages, for the bundle's own chat template; phi is phi-2.",
 )  # fmt: skip
 @click.option("--system", type=TEXT, help="System message of rows that bring none.")
 @click.option("--bundle", type=PATH, help="Bundle whose tokenizer, chat template and longest row count.")
@@ -103,7 +103,7 @@ def command(
 ) -> None:
     """Turn INPUTS, files or folders, into rows for training."""
     values["duplicates"] = not values.pop("keep_duplicates")
-    values["template"] = "phi-3" if values["template"] == "phi" else values["template"]
+    values["template"] = "phi-2" if values["template"] == "phi" else values["template"]
     options = PrepareOptions(mapping={key: name for pairs in mapping for key, name in pairs.items()}, **values)
     source = _source(bundle, tokenizer)
     if source is not None:
