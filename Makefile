@@ -114,6 +114,7 @@ bench: runtime build-bench ## kernels, export time, memory, a training step besi
 	$(VENV)/python -m benchmarks.memory
 	OMP_NUM_THREADS=1 $(VENV)/python -m benchmarks.train_step
 	$(VENV)/python -m benchmarks.tokenizer
+	$(VENV)/python -m benchmarks.data_prepare --rows 200000
 
 .PHONY: build-bench
 build-bench: build/stamps/python

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Cli, write_rows
+from tests.cli.test_no_torch import run_guarded
 from tests.support.bundles import Bundled
 from tests.support.tolerance import EPS
 
@@ -55,6 +56,21 @@ def test_columns_are_mapped(call: Cli, tmp_path: Path) -> None:
     prepared(call, table, *arguments, "--test-share", 0, "--valid-share", 0)
     row = json.loads((tmp_path / "out" / "train.jsonl").read_text("utf-8"))
     assert row == {"prompt": "Wo?\n", "completion": "Da."}
+
+
+def test_phi_is_the_template_of_phi_2(call: Cli, questions: Path, tmp_path: Path) -> None:
+    found = prepared(
+        call, questions, "-o", tmp_path / "out", "--template", "phi", "--valid-share", 0, "--test-share", 0
+    )
+    assert found["options"]["template"] == "phi-2"
+    first = (tmp_path / "out" / "train.jsonl").read_text("utf-8").splitlines()[0]
+    assert json.loads(first) == {"prompt": "Instruct: 0\nOutput:", "completion": " no"}
+
+
+def test_it_imports_no_torch(questions: Path, tiny_bundle: Bundled, tmp_path: Path) -> None:
+    arguments = ("data", "prepare", questions, "-o", tmp_path / "out", "--bundle", tiny_bundle.bundle, "--pack", 48)
+    done = run_guarded(*arguments, "--near-duplicates", "remove", "--workers", 2)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_part_without_rows_is_told(call: Cli, tmp_path: Path) -> None:
