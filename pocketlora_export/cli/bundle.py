@@ -35,7 +35,11 @@ Examples:
 @click.option("--max-seq-len", type=int, help="Longest context in generation.  [default: 512]")
 @click.option("--train-seq-len", type=int, help="Longest row in training.  [default: 256]")
 @click.option("--max-rank", type=int, help="Largest LoRA rank, all active adapters together.  [default: 16]")
-@click.option("--target-modules", metavar="NAME,…", help="Linear layers that can carry an adapter.  [default: all]")
+@click.option(
+    "--target-modules",
+    metavar="NAME,…",
+    help="Linear layers that can carry an adapter; `attention`: those of the attention.  [default: all-linear]",
+)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Threads that quantize.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--resume/--no-resume", default=True, help="Continue an interrupted run.  [default: resume]")

@@ -94,7 +94,9 @@ class Choices(click.ParamType[tuple[str, ...]]):
 )
 @click.option("--quant", type=click.Choice(["nf4", "int4"]), help="4-bit scheme.  [default: nf4]")
 @click.option("--group-size", type=int, help="Weights per scale, as for bundle.")
-@click.option("--target-modules", type=TEXT, metavar="NAME,…", help="Layers with adapters.  [default: all]")
+@click.option(
+    "--target-modules", type=TEXT, metavar="NAME,…", help="Layers with adapters, or `attention`.  [default: all-linear]"
+)
 @click.option("--chart", type=click.Path(path_type=Path), help="Write a chart of the training settings, an SVG file.")
 @console.json_option("Print everything as one JSON object on stdout, in bytes.")
 def command(model: str, chart: Path | None, as_json: bool, **options: Any) -> None:

@@ -41,7 +41,11 @@ POSITIVE = click.IntRange(min=1)
 )
 @click.option("--rank", type=POSITIVE, help=f"LoRA rank, at most the bundle's.  [default: {DEFAULT_RANK}]")
 @click.option("--alpha", type=FiniteFloatRange(min=0, min_open=True), help="Scale: alpha / rank.  [default: 2 x rank]")
-@click.option("--target-modules", metavar="NAME,...", help="Linear layers that get an adapter.  [default: all]")
+@click.option(
+    "--target-modules",
+    metavar="NAME,...",
+    help="Linear layers that get an adapter, or `attention`.  [default: all-linear]",
+)
 @click.option("--dropout", type=FiniteFloatRange(0, 1, max_open=True), default=0.0, show_default=True)
 @click.option("--weight-decay", type=FiniteFloatRange(min=0), default=0.0, show_default=True)
 @click.option("--init-adapter", type=PATH, help="Go on from this PEFT folder, with its rank, alpha and modules.")

@@ -27,6 +27,8 @@ from pocketlora_export.runtime import (
 from pocketlora_export.runtime.fit import fit
 
 DEFAULT_RANK = 8
+# What stands for several modules, as the runtime has it.
+_PRESETS = ("attention", "all-linear")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def _check_adapter_shape(rank: int, modules: tuple[str, ...] | None, facts: Engi
     problems: list[tuple[Status, str]] = []
     if not 1 <= rank <= facts.max_rank:
         problems.append((Status.RANK_TOO_LARGE, f"rank {rank}: the bundle allows 1 to {facts.max_rank}"))
-    valid = facts.manifest["adapter"]["target_modules"]
+    valid = [*facts.manifest["adapter"]["target_modules"], *_PRESETS]
     unknown = [name for name in modules or () if name not in valid]
     if unknown or modules == ():
         found = ", ".join(unknown) or "none"

@@ -292,7 +292,7 @@ typedef struct pl_trainer_options {
   size_t struct_size;
   int32_t rank;               /**< default 16; ignored when an initial adapter is given */
   float alpha;                /**< default 32; scale of a site = alpha / rank */
-  const char* target_modules; /**< comma-separated subset of the bundle's; NULL = all of them */
+  const char* target_modules; /**< comma-separated: modules of the bundle, "attention", "all-linear"; NULL = all */
   pl_optimizer optimizer;
   float learning_rate, beta1, beta2, epsilon, weight_decay; /**< defaults 1e-4, 0.9, 0.999, 1e-8, 0 */
   float momentum;                                           /**< SGD, default 0 */

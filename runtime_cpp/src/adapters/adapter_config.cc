@@ -10,7 +10,7 @@ namespace {
 
 bool any_site_matches(const AdapterLayout& layout, const std::string& target) {
   return std::any_of(layout.sites.begin(), layout.sites.end(),
-                     [&](const AdapterSiteLayout& site) { return matches_target(site.name, target); });
+                     [&](const AdapterSiteLayout& site) { return matches_target_or_preset(site.name, target); });
 }
 
 // An integral alpha is written as PEFT writes it: 32, not 32.0.
@@ -61,15 +61,17 @@ Result<AdapterConfig> make_adapter_config(const AdapterLayout& layout, int64_t r
     if (!any_site_matches(layout, target)) unknown.add(target);
   }
   PL_RETURN_IF_ERROR(unknown.to_status(
-      PL_UNKNOWN_TARGET_MODULE, "unknown target modules; valid ones are " + join_names(layout.target_modules) + ":"));
+      PL_UNKNOWN_TARGET_MODULE,
+      "unknown target modules; valid ones are " + join_names(layout.target_modules) + ", attention, all-linear:"));
 
   AdapterConfig config;
   config.rank = rank;
   config.alpha = alpha;
   for (const AdapterSiteLayout& site : layout.sites) {
     const bool used = target_modules.empty() ||
-                      std::any_of(target_modules.begin(), target_modules.end(),
-                                  [&](const std::string& target) { return matches_target(site.name, target); });
+                      std::any_of(target_modules.begin(), target_modules.end(), [&](const std::string& target) {
+                        return matches_target_or_preset(site.name, target);
+                      });
     config.site_ranks.push_back(used ? rank : 0);
     config.site_alphas.push_back(alpha);
   }

@@ -28,7 +28,8 @@ struct AdapterConfig {
   std::vector<std::string> target_modules(const AdapterLayout& layout) const;
 };
 
-/// The same rank and alpha at every site of the target modules. @param target_modules empty = all of the layout's.
+/// The same rank and alpha at every site of the target modules. @param target_modules names or presets
+/// (matches_target_or_preset); empty = all of the layout's.
 /// @return PL_INVALID_ARGUMENT, PL_RANK_TOO_LARGE or PL_UNKNOWN_TARGET_MODULE (which lists the valid ones).
 Result<AdapterConfig> make_adapter_config(const AdapterLayout& layout, int64_t rank, double alpha,
                                           const std::vector<std::string>& target_modules);

@@ -97,6 +97,11 @@ TEST(MakeAdapterConfig, ChecksItsArguments) {
   EXPECT_TRUE(fails_with(make_adapter_config(*layout, 4, 8, {"q_proj", "x", "y"}).status(), PL_UNKNOWN_TARGET_MODULE,
                          {"q_proj, down_proj", "- x", "- y"}));
   EXPECT_EQ(make_adapter_config(*layout, 4, 8, {"down_proj"}).value().site_ranks, (Ranks{0, 4, 0, 4}));
+  EXPECT_EQ(make_adapter_config(*layout, 4, 8, {"attention"}).value().site_ranks, (Ranks{4, 0, 4, 0}));
+  EXPECT_EQ(make_adapter_config(*layout, 4, 8, {"attention", "down_proj"}).value().site_ranks, (Ranks{4, 4, 4, 4}));
+  EXPECT_EQ(make_adapter_config(*layout, 4, 8, {"all-linear"}).value().site_ranks, (Ranks{4, 4, 4, 4}));
+  EXPECT_TRUE(fails_with(make_adapter_config(*layout, 4, 8, {"mlp"}).status(), PL_UNKNOWN_TARGET_MODULE,
+                         {"q_proj, down_proj, attention, all-linear", "- mlp"}));
   EXPECT_EQ(make_adapter_config(*layout, 4, 8, {}).value().target_modules(*layout),
             (std::vector<std::string>{"q_proj", "down_proj"}));
 }

@@ -12,6 +12,12 @@ bool matches_target(const std::string& site, const std::string& target) {
   return site.compare(start, target.size(), target) == 0 && (start == 0 || site[start - 1] == '.');
 }
 
+bool matches_target_or_preset(const std::string& site, const std::string& target) {
+  if (target == "all-linear") return true;
+  if (target == "attention") return site.find(".self_attn.") != std::string::npos;
+  return matches_target(site, target);
+}
+
 std::string join_names(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;

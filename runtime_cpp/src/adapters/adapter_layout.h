@@ -30,6 +30,9 @@ std::string peft_tensor_name(const std::string& site, char matrix);
 /// PEFT's rule: a target is a site's whole name or its end after a dot ("q_proj", "self_attn.q_proj").
 bool matches_target(const std::string& site, const std::string& target);
 
+/// The same, or a preset: "attention" (the layers of each self-attention) or "all-linear".
+bool matches_target_or_preset(const std::string& site, const std::string& target);
+
 /// "a, b, c".
 std::string join_names(const std::vector<std::string>& names);
 
