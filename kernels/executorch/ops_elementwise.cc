@@ -53,7 +53,8 @@ Error rms_norm_backward_out(const Tensor& dy, const Tensor& x, const Tensor& wei
 
 Error layer_norm_out(const Tensor& x, const Tensor* weight, const Tensor* bias, double eps, Tensor& out) {
   Checker check("layer_norm");
-  const int64_t rows = size_at(x, 0), columns = size_at(x, 1), width = weight != nullptr ? size_at(*weight, 0) : columns;
+  const int64_t rows = size_at(x, 0), columns = size_at(x, 1),
+                width = weight != nullptr ? size_at(*weight, 0) : columns;
   if (weight != nullptr) check.f32("weight", *weight, {kAny});
   if (bias != nullptr) check.f32("bias", *bias, {width});
   check.f32("x", x, {kAny, whole_groups(columns, width)});
@@ -67,7 +68,8 @@ Error layer_norm_out(const Tensor& x, const Tensor* weight, const Tensor* bias, 
 
 Error layer_norm_backward_out(const Tensor& dy, const Tensor& x, const Tensor* weight, double eps, Tensor& out) {
   Checker check("layer_norm_backward");
-  const int64_t rows = size_at(x, 0), columns = size_at(x, 1), width = weight != nullptr ? size_at(*weight, 0) : columns;
+  const int64_t rows = size_at(x, 0), columns = size_at(x, 1),
+                width = weight != nullptr ? size_at(*weight, 0) : columns;
   if (weight != nullptr) check.f32("weight", *weight, {kAny});
   check.f32("x", x, {kAny, whole_groups(columns, width)});
   check.f32("dy", dy, {rows, columns});

@@ -10,9 +10,9 @@ from torch import Tensor
 from pocketlora_export.ops.library import autograd, define
 
 
-def _groups(x: Tensor, weight: Tensor) -> Tensor:
-    """[N, groups, size of the weight]."""
-    size = weight.shape[0]
+def _groups(x: Tensor, weight: Tensor | None) -> Tensor:
+    """[N, groups, size of the weight]; one group where there is no weight."""
+    size = x.shape[1] if weight is None else weight.shape[0]
     return x.reshape(x.shape[0], x.shape[1] // size, size)
 
 
@@ -55,11 +55,6 @@ def _formula(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 autograd("rms_norm", _formula, _setup)
-
-
-def _groups(x: Tensor, weight: Tensor | None) -> Tensor:
-    """[N, H] -> [N, groups, size]: groups of as many columns as the weight has, one group without a weight."""
-    return x.unflatten(-1, (-1, x.shape[-1] if weight is None else weight.shape[0]))
 
 
 def _layer_forward(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
