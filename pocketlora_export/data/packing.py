@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -48,13 +49,25 @@ def pack(rows: Iterable[Encoded], limits: PackLimits) -> list[MicroBatch]:
 
 
 def steps(
-    rows: Sequence[Encoded], *, batch_size: int, accumulation: int, seed: int, limits: PackLimits
+    rows: Sequence[Encoded], *, batch_size: int, accumulation: int, seed: int, limits: PackLimits, done: int = 0
 ) -> Iterator[list[MicroBatch]]:
-    """The micro-batches of one optimizer step after the other, without end, rows shuffled anew every epoch."""
-    order = row_order(len(rows), seed)
+    """The micro-batches of one optimizer step after the other, without end, rows shuffled anew every epoch.
+
+    The first `done` steps are left out.
+    """
+    order = row_order(len(rows), seed, done * batch_size * accumulation)
     while True:
         groups = [[rows[next(order)] for _ in range(batch_size)] for _ in range(accumulation)]
         yield [batch for group in groups for batch in pack(group, limits)]
+
+
+def rows_crc32(rows: Iterable[Encoded]) -> int:
+    """CRC-32 over all rows: of each the number of tokens, the lengths of its segments, tokens and labels, all int64."""
+    crc = 0
+    for row in rows:
+        for values in ([len(row.tokens)], row.segments, row.tokens, row.labels):
+            crc = zlib.crc32(np.asarray(values, dtype="<i8").tobytes(), crc)
+    return crc
 
 
 def _batch(rows: Sequence[Encoded]) -> MicroBatch:

@@ -27,9 +27,9 @@ def permutation(n: int, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def row_order(n: int, seed: int) -> Iterator[int]:
-    """Row numbers without end: epoch after epoch, each in its own permutation."""
-    epoch = 0
+def row_order(n: int, seed: int, start: int = 0) -> Iterator[int]:
+    """Row numbers without end: epoch after epoch, each in its own permutation; the first `start` are left out."""
+    epoch, passed = divmod(start, n)
     while True:
-        yield from permutation(n, seed, epoch)
-        epoch += 1
+        yield from permutation(n, seed, epoch)[passed:]
+        epoch, passed = epoch + 1, 0

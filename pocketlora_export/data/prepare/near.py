@@ -111,7 +111,7 @@ class NearDuplicates:
             keys = np.fromfile(self._folder / f"band-{band}", dtype=np.uint64)[candidates]
             order = np.argsort(keys, kind="stable")
             keys = keys[order]
-            same = np.concatenate([[False], keys[1:] == keys[:-1]])
+            same = np.concatenate([[False], keys[1:] == keys[:-1]])[: len(keys)]
             numbers = np.cumsum(~same) - 1
             shared = np.bincount(numbers)[numbers] > 1 if len(numbers) else same
             # Numbers without gaps for the buckets that are shared.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,7 +99,11 @@ def read_all(
     total = sum(_size(path) for path in files)
     workers = worker_count(options.workers, total, has_tokenizer=source is not None)
     chunks = _Chunks(result.files)
-    with result.index.open("wb") as index, result.spool.open("wb") as spool, rejected.open("xb") as list_file:
+    with ExitStack() as stack:
+        index, spool = (stack.enter_context(path.open("wb")) for path in (result.index, result.spool))
+        list_file = stack.enter_context(rejected.open("xb"))
+        if near is not None:
+            stack.callback(near.close)
         for part in processed(chunks, options, source, workers):
             index.write(part.rows.tobytes())
             spool.write(part.payload)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from pocketlora_export.data.dataset import RowOptions, load_dataset
@@ -300,9 +300,8 @@ def test_a_worker_that_is_killed_is_an_error(tmp_path: Path) -> None:
     path.write_text(lines(*texts(6000)))
 
     def kill(*_: object) -> None:
-        for child in psutil.Process().children(recursive=True):
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
+        for child in multiprocessing.active_children():
+            child.kill()
 
     with pytest.raises(PocketLoraError, match="a worker process ended before its work was done") as caught:
         prepare([path], tmp_path / "out", dataclasses.replace(ALL_TRAIN, workers=2), None, kill)

@@ -165,5 +165,9 @@ def test_many_rows_in_one_bucket_stay_bounded(tmp_path: Path, monkeypatch: pytes
     assert found_by(texts, tmp_path, 0.8) == list(range(40))
 
 
+def test_no_row_that_takes_part(tmp_path: Path) -> None:
+    assert found_by(["one two three"] * 3, tmp_path, 0.8, [False] * 3) == [0, 1, 2]
+
+
 def test_no_rows(tmp_path: Path) -> None:
     assert NearDuplicates(tmp_path / "near", 0.8).find(np.empty(0, dtype=bool), lambda _: None).tolist() == []
