@@ -59,5 +59,7 @@ def bar() -> Iterator[PhaseBar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
     )
-    with Progress(*columns, console=console.stderr, transient=True) as progress:
+    # rich would leave an empty line in a log file.
+    hidden = not console.stderr.is_terminal
+    with Progress(*columns, console=console.stderr, transient=True, disable=hidden) as progress:
         yield PhaseBar(progress)
