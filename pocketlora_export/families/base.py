@@ -162,7 +162,15 @@ class DecoderModel(ABC):
                 expected = " or ".join(map(repr, cls.activations))
                 problems.append(f"{key}: expected {expected}, found {config[key]!r}")
         problems += cls.check_values(config)
-        return problems or cls._parsing_problems(config) or cls._head_problems(config)
+        try:
+            problems += [] if required_problems(config) else _head_problems(cls._parse(config))
+            if not problems:
+                cls(config, "")
+        except Exception as error:  # noqa: BLE001 -- each model's config raises what it likes
+            reason = " ".join(str(error).split())
+            # Often the consequence of a problem that has a name already.
+            problems = problems or [f"transformers does not accept the config: {reason or type(error).__name__}"]
+        return problems
 
     @classmethod
     def _model_class(cls) -> Any:
@@ -174,28 +182,6 @@ class DecoderModel(ABC):
     def _parse(cls, config: Mapping[str, Any]) -> Any:
         """transformers' own config: its defaults for what is left out, and one form of what has several."""
         return cls._model_class().config_class.from_dict(copy.deepcopy(dict(config)))
-
-    @classmethod
-    def _parsing_problems(cls, config: Mapping[str, Any]) -> list[str]:
-        try:
-            cls(config, "")
-        except Exception as error:  # noqa: BLE001 -- each model's config raises what it likes
-            reason = " ".join(str(error).split())
-            return [f"transformers does not accept the config: {reason or type(error).__name__}"]
-        return []
-
-    @classmethod
-    def _head_problems(cls, config: Mapping[str, Any]) -> list[str]:
-        if required_problems(config):
-            return []
-        parsed = cls._parse(config)
-        heads, kv_heads, head_dim = parsed.num_attention_heads, parsed.num_key_value_heads, _head_dim(parsed)
-        problems = []
-        if heads % kv_heads:
-            problems.append(f"num_key_value_heads: expected a divisor of num_attention_heads {heads}, found {kv_heads}")
-        if head_dim % 2:
-            problems.append(f"head_dim: expected an even number, found {head_dim}")
-        return problems
 
     def _facts(self, name: str) -> ModelFacts:
         config = self.config
@@ -298,6 +284,17 @@ def rope_facts_of(table: RotaryTable, parameters: dict[str, Any]) -> RopeFacts:
     parameters.pop("type", None)
     plain = parameters.get("rope_type") == "default"
     return RopeFacts(table.name, table.dim, theta, None if plain else parameters)
+
+
+def _head_problems(config: Any) -> list[str]:
+    """Numbers and sizes of heads that do not go together."""
+    heads, kv_heads, head_dim = config.num_attention_heads, config.num_key_value_heads, _head_dim(config)
+    problems = []
+    if kv_heads < 1 or heads % kv_heads:
+        problems.append(f"num_key_value_heads: expected a divisor of num_attention_heads {heads}, found {kv_heads}")
+    if head_dim < 1 or head_dim % 2:
+        problems.append(f"head_dim: expected an even number, found {head_dim}")
+    return problems
 
 
 def _ids(value: Any) -> tuple[int, ...]:

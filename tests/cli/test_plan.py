@@ -112,7 +112,7 @@ def test_an_unsupported_config_is_listed_by_key(call: Cli, config: Path) -> None
     for key in ("hidden_act", "num_key_value_heads", "pretraining_tp"):
         assert key in message
     config.write_text(json.dumps(CONFIG | {"architectures": ["GPT2LMHeadModel"]}))
-    assert "supported architectures: LlamaForCausalLM" in refused(call, 3, "-m", config)
+    assert "LlamaForCausalLM, MistralForCausalLM" in refused(call, 3, "-m", config)
 
 
 def test_no_model(call: Cli, config: Path, tmp_path: Path) -> None:

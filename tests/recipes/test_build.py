@@ -84,7 +84,7 @@ BAD_MODELS: dict[str, tuple[Change, Status, str]] = {
     "other architecture": (
         lambda m: _edit_config(m, architectures=["MambaForCausalLM"]),
         Status.INPUT_UNSUPPORTED,
-        "supported architectures: LlamaForCausalLM, MistralForCausalLM",
+        "LlamaForCausalLM, MistralForCausalLM",
     ),
     "other shape": (
         lambda m: _edit_config(m, intermediate_size=192),

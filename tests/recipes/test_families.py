@@ -93,6 +93,17 @@ def test_a_parameter_that_the_rope_type_does_not_have_is_refused(kind: str) -> N
         ("llama", {"rope_interleaved": True}, "rope_interleaved: expected False, found True"),
         ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor: expected 1.0, found 0.5"),
         ("llama", {"num_hidden_layers": 0}, "num_hidden_layers: expected a positive integer, found 0"),
+        (
+            "llama",
+            {"num_key_value_heads": 3},
+            "num_key_value_heads: expected a divisor of num_attention_heads 4, found 3",
+        ),
+        (
+            "llama",
+            {"num_key_value_heads": 0},
+            "num_key_value_heads: expected a divisor of num_attention_heads 4, found 0",
+        ),
+        ("llama", {"head_dim": 5}, "transformers does not accept the config: "),
         ("llama", {"quantization_config": {"bits": 4}}, "quantization_config: expected an unquantized checkpoint"),
         ("mistral", {"layer_types": ["full_attention"] * 2}, "layer_types: not understood, found"),
         ("mistral", {"sliding_window": 0}, "sliding_window: expected a positive integer or null, found 0"),
