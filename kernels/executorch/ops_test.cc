@@ -66,6 +66,22 @@ TEST_F(Ops, ResultIsTheKernelsAndTheOutputIsResized) {
   EXPECT_EQ(call.result(), expected);
 }
 
+TEST_F(Ops, RmsNormOfEachHeadIsThatOfRows) {
+  const auto x = test::random_floats(3 * 20, 1), dy = test::random_floats(3 * 20, 3);
+  const auto weight = test::random_floats(5, 2);
+  std::vector<float> expected(x.size()), gradient(x.size());
+  rms_norm(x.data(), weight.data(), 1e-5f, 12, 5, expected.data());
+  rms_norm_backward(dy.data(), x.data(), weight.data(), 1e-5f, 12, 5, gradient.data());
+  Call forward("rms_norm"), backward("rms_norm_backward"), uneven("rms_norm");
+  forward.floats({3, 20}, x).floats({5}, weight).real(1e-5f).output({3, 20});
+  backward.floats({3, 20}, dy).floats({3, 20}, x).floats({5}, weight).real(1e-5f).output({3, 20});
+  ASSERT_EQ(forward.run(), Error::Ok);
+  ASSERT_EQ(backward.run(), Error::Ok);
+  EXPECT_EQ(forward.result(), expected);
+  EXPECT_EQ(backward.result(), gradient);
+  EXPECT_EQ(uneven.zeros({3, 20}).zeros({6}).real(1e-5).output({3, 20}).run(), Error::InvalidArgument);
+}
+
 TEST_F(Ops, WrongDtypeRankOrSizeIsRefused) {
   const auto refused = [](Call& call) { EXPECT_EQ(call.output({8, 10}).run(), Error::InvalidArgument); };
   Call dtype("rms_norm"), rank("rms_norm"), width("rms_norm");
@@ -102,6 +118,10 @@ TEST_F(Ops, ALayerNormWorksWithoutItsVectors) {
   ASSERT_EQ(full.run(), Error::Ok);
   EXPECT_EQ(full.result(), (std::vector<float>{-1, 3, -1, 3}));
   EXPECT_EQ(narrow.floats({2, 2}, x).zeros({3}).none().real(0).output({2, 2}).run(), Error::InvalidArgument);
+  Call heads("layer_norm");
+  heads.floats({1, 4}, x).floats({2}, {2, 4}).none().real(0).output({1, 4});
+  ASSERT_EQ(heads.run(), Error::Ok);
+  EXPECT_EQ(heads.result(), (std::vector<float>{-2, 4, -2, 4}));
 }
 
 TEST_F(Ops, ACapIsPositive) {
@@ -118,10 +138,6 @@ TEST_F(Ops, TokensOutsideTheVocabularyAreRefused) {
   }
   Call call("embedding");
   ASSERT_EQ(q4_facts(q4(call.longs({2}, {0, kRows - 1}))).output({2, kCols}).run(), Error::Ok);
-  Call heads("layer_norm");
-  heads.floats({1, 4}, x).floats({2}, {2, 4}).none().real(0).output({1, 4});
-  ASSERT_EQ(heads.run(), Error::Ok);
-  EXPECT_EQ(heads.result(), (std::vector<float>{-2, 4, -2, 4}));
   EXPECT_EQ(call.result(), std::vector<float>(2 * kCols, -1.0f));
 }
 
