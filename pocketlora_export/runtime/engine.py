@@ -108,6 +108,7 @@ class Engine(Handle):
         verify_base: bool = False,
         weights: Weights = Weights.AUTO,
         memory_limit: int = 0,
+        prefix_cache_bytes: int = 0,
     ) -> None:
         """Open a bundle. Raises the status of what is wrong with it.
 
@@ -118,6 +119,7 @@ class Engine(Handle):
             verify_base: hash the base while opening.
             weights: whether pages of the base are released after use.
             memory_limit: bytes that training may allocate, as `memory` counts them; 0 = no limit.
+            prefix_cache_bytes: for KV rows of prompts that sessions share; 0 = off.
         """
         lib = library()
         options = structs.EngineOptions()
@@ -126,6 +128,7 @@ class Engine(Handle):
             options.backend = backend.encode()
         options.num_threads, options.verify_base = num_threads, int(verify_base)
         options.weights, options.memory_limit = int(weights), memory_limit
+        options.prefix_cache_bytes = prefix_cache_bytes
         pointer = ctypes.c_void_p()
         check(lib.pl_engine_open(os.fsencode(bundle), options, pointer))
         super().__init__(pointer, lib.pl_engine_close)

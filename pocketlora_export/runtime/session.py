@@ -59,7 +59,10 @@ class Generation:
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What a session holds: tokens that it can hold and holds, its KV cache in bytes, and how it computes."""
+    """What a session holds: tokens that it can hold and holds, its KV cache in bytes, and how it computes.
+
+    `copied_tokens` counts those whose rows came from the engine's prefix cache.
+    """
 
     context_length: int
     length: int
@@ -67,6 +70,7 @@ class SessionInfo:
     bytes_per_token: int
     cache_resident: int
     compute: Compute
+    copied_tokens: int
 
 
 class Session(Handle):
@@ -107,7 +111,7 @@ class Session(Handle):
         check(library().pl_session_get_info(self.pointer, info))
         numbers = (info.bytes_per_token, info.cache_resident)
         cache_dtype, compute = CACHE_DTYPES[info.cache_dtype], COMPUTES[info.compute]
-        return SessionInfo(info.context_length, info.length, cache_dtype, *numbers, compute)
+        return SessionInfo(info.context_length, info.length, cache_dtype, *numbers, compute, info.copied_tokens)
 
     def set_adapters(self, adapters: AdapterSet = ()) -> None:
         """Replace the whole set of active adapters; empty = the bare base. The tokens stay."""
@@ -117,6 +121,23 @@ class Session(Handle):
     def reset(self) -> None:
         """Forget all tokens; keep the adapters."""
         check(library().pl_session_reset(self.pointer))
+
+    def truncate(self, length: int) -> None:
+        """Forget the tokens from `length` on."""
+        check(library().pl_session_truncate(self.pointer, length))
+
+    def fork(self) -> Session:
+        """A session that goes on as this one would; neither sees what happens to the other."""
+        pointer = ctypes.c_void_p()
+        check(library().pl_session_fork(self.pointer, pointer))
+        other = Session.__new__(Session)
+        other._vocab_size = self._vocab_size
+        Handle.__init__(other, pointer, library().pl_session_free)
+        return other
+
+    def cancel(self) -> None:
+        """End the call that runs on another thread, or else the next one, with CANCELLED. From any thread."""
+        check(library().pl_session_cancel(self.pointer))
 
     def prefill(self, tokens: ArrayLike) -> Float32Array:
         """Append tokens; return the logits of the last one, float32 [vocab_size]."""

@@ -21,6 +21,7 @@ class EngineOptions(ctypes.Structure):
         ("verify_base", c_int32),
         ("weights", c_int32),
         ("memory_limit", c_int64),
+        ("prefix_cache_bytes", c_int64),
     ]
 
 
@@ -93,6 +94,7 @@ class SessionInfo(ctypes.Structure):
         ("bytes_per_token", c_int64),
         ("cache_resident", c_int64),
         ("compute", c_int32),
+        ("copied_tokens", c_int64),
     ]
 
 

@@ -7,7 +7,7 @@
  * - Errors: every function that can fail returns a pl_status. pl_last_error() gives the message of the calling thread's
  *   last failure. An `out` argument is only written on success.
  * - Threads: an engine may be used from several threads. A session and a trainer may each be used by one thread at a
- *   time. An adapter is immutable once loaded and may be shared.
+ *   time, but for the functions that say otherwise. An adapter is immutable once loaded and may be shared.
  * - Growth: public structs start with `struct_size` = sizeof(the struct as the caller compiled it); initialise options
  *   with their `pl_…_init` function, which gives the library that size. Fields are only ever appended.
  * - Memory: buffers are reserved when a handle is made and their failure is PL_OUT_OF_MEMORY. The kernels' scratch
@@ -95,6 +95,8 @@ typedef struct pl_engine_options {
   pl_weights weights;   /**< default PL_WEIGHTS_AUTO */
   int64_t memory_limit; /**< bytes that the parts of pl_memory may come to in training and evaluation; default 0 = no
                            limit. Trainers are planned within it or refused; the mapped base does not count */
+  int64_t prefix_cache_bytes; /**< for KV rows of prompts, which other sessions then copy instead of computing them
+                                 (docs/sessions.md); part of pl_memory.kv_cache. Default 0 = off */
 } pl_engine_options;
 /** Writes the defaults of the first `struct_size` bytes; fields that the library does not know are zero. NULL is fine.
  * For bindings of other languages; C and C++ call the functions without `_sized`. */
@@ -194,6 +196,21 @@ PL_API void pl_session_free(pl_session* session);
 PL_API pl_status pl_session_set_adapters(pl_session* session, const pl_adapter_ref* refs, size_t n);
 /** Forgets all tokens; keeps the adapters. */
 PL_API pl_status pl_session_reset(pl_session* session);
+/**
+ * Forgets the tokens from `length` on. KV rows stay up to the last call that ended there or before; the tokens behind
+ * it are computed again by the next call, in one go with those that it appends. May be called from within a
+ * pl_token_callback. @return PL_INVALID_ARGUMENT when `length` is not between 0 and the session's length.
+ */
+PL_API pl_status pl_session_truncate(pl_session* session, int64_t length);
+/** Makes a session with the same tokens, rows, adapters and settings, which goes on as this one would. Neither sees
+ * what happens to the other. @return PL_OUT_OF_MEMORY when it does not fit the engine's memory limit. */
+PL_API pl_status pl_session_fork(const pl_session* session, pl_session** out);
+/**
+ * Ends the call that computes on another thread, or else the next one, with PL_CANCELLED: a prefill at its next block,
+ * with the session as before; a generation at the next block or token, with the prompt, once it is read, and the tokens
+ * given to the callback. May be called from any thread and from a signal handler while the session exists.
+ */
+PL_API pl_status pl_session_cancel(pl_session* session);
 /** What a session holds. */
 typedef struct pl_session_info {
   size_t struct_size;
@@ -203,6 +220,7 @@ typedef struct pl_session_info {
   int64_t cache_resident; /**< bytes of the KV cache's pages in memory: rows become resident as they are written; those
                              that no later token sees (sliding windows), and those of a reset, are given back */
   pl_compute compute;     /**< never PL_COMPUTE_AUTO */
+  int64_t copied_tokens;  /**< whose rows came from the engine's prefix cache so far */
 } pl_session_info;
 PL_API pl_status pl_session_get_info(const pl_session* session, pl_session_info* info);
 /** @return the number of tokens in the session. */

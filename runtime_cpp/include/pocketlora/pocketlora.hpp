@@ -84,6 +84,9 @@ inline AdapterHandle load_adapter(pl_engine* engine, const std::string& dir, Err
 inline SessionHandle create_session(pl_engine* engine, const pl_session_options* options, Error* error) {
   return detail::make<SessionHandle>(error, [&](pl_session** out) { return pl_session_create(engine, options, out); });
 }
+inline SessionHandle fork_session(const pl_session* session, Error* error) {
+  return detail::make<SessionHandle>(error, [&](pl_session** out) { return pl_session_fork(session, out); });
+}
 inline TrainerHandle create_trainer(pl_engine* engine, const pl_trainer_options* options, const pl_adapter* init,
                                     Error* error) {
   return detail::make<TrainerHandle>(error,

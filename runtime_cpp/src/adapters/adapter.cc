@@ -1,14 +1,23 @@
 #include "adapters/adapter.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "common/splitmix64.h"
 
 namespace pocketlora {
+namespace {
+
+uint64_t next_id() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
+}  // namespace
 
 Adapter::Adapter(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config, AdapterTensors tensors)
-    : layout_(std::move(layout)), config_(std::move(config)), tensors_(std::move(tensors)) {
+    : id_(next_id()), layout_(std::move(layout)), config_(std::move(config)), tensors_(std::move(tensors)) {
   for (size_t i = 0; i < tensors_.sites().size(); ++i) {
     const AdapterSite& site = tensors_.sites()[i];
     std::fill_n(site.scale, site.rank, config_.site_scale(i));

@@ -51,6 +51,8 @@ class Adapter {
   const AdapterLayout& layout() const { return *layout_; }
   const std::shared_ptr<const AdapterLayout>& shared_layout() const { return layout_; }
   const AdapterConfig& config() const { return config_; }
+  /// Of this adapter alone in this process, now and later.
+  uint64_t id() const { return id_; }
   AdapterSiteView site(size_t index) const;
   int64_t nbytes() const { return tensors_.nbytes(); }
 
@@ -63,6 +65,7 @@ class Adapter {
   static Result<Pointer> from_file(std::shared_ptr<const AdapterLayout> layout, AdapterConfig config,
                                    const SafetensorsFile& file);
 
+  uint64_t id_;
   std::shared_ptr<const AdapterLayout> layout_;
   AdapterConfig config_;
   AdapterTensors tensors_;

@@ -27,6 +27,7 @@ pl_status pl_engine_open(const char* bundle_dir, const pl_engine_options* option
   engine_options.verify_base = given.verify_base != 0;
   engine_options.weights = given.weights;
   engine_options.memory_limit = given.memory_limit;
+  engine_options.prefix_cache_bytes = given.prefix_cache_bytes;
   PL_C_ASSIGN(auto engine, Engine::open(bundle_dir, engine_options));
   *out = new pl_engine{std::move(engine)};
   return PL_OK;

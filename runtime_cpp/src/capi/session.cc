@@ -102,6 +102,25 @@ pl_status pl_session_reset(pl_session* session) {
   return PL_OK;
 }
 
+pl_status pl_session_truncate(pl_session* session, int64_t length) {
+  PL_C_REQUIRE(session);
+  return pocketlora::report(session->session->truncate(length));
+}
+
+pl_status pl_session_fork(const pl_session* session, pl_session** out) {
+  PL_C_REQUIRE(session);
+  PL_C_REQUIRE(out);
+  PL_C_ASSIGN(auto copy, session->session->fork());
+  *out = new pl_session{std::move(copy)};
+  return PL_OK;
+}
+
+pl_status pl_session_cancel(pl_session* session) {
+  PL_C_REQUIRE(session);
+  session->session->cancel();
+  return PL_OK;
+}
+
 pl_status pl_session_get_info(const pl_session* session, pl_session_info* info) {
   PL_C_REQUIRE(session);
   const pocketlora::KvCache& cache = session->session->cache();
@@ -112,6 +131,7 @@ pl_status pl_session_get_info(const pl_session* session, pl_session_info* info) 
   facts.bytes_per_token = cache.shape().token_bytes();
   facts.cache_resident = cache.resident();
   facts.compute = static_cast<pl_compute>(session->session->compute());
+  facts.copied_tokens = session->session->copied_tokens();
   return pocketlora::report(pocketlora::write_struct(facts, "info", info));
 }
 

@@ -50,6 +50,13 @@ Status check_options(const EngineOptions& options) {
   if (options.memory_limit < 0) {
     problems.addf("memory_limit: expected 0 or more bytes, found %lld", static_cast<long long>(options.memory_limit));
   }
+  const int64_t cache = options.prefix_cache_bytes;
+  if (cache < 0 || (options.memory_limit > 0 && cache >= options.memory_limit)) {
+    const std::string below = options.memory_limit > 0 ? format(", below the memory limit of %lld",
+                                                                static_cast<long long>(options.memory_limit))
+                                                       : "";
+    problems.addf("prefix_cache_bytes: expected 0 or more%s, found %lld", below.c_str(), static_cast<long long>(cache));
+  }
   return problems.to_status(PL_INVALID_ARGUMENT, "engine options:");
 }
 
@@ -74,6 +81,10 @@ Result<std::shared_ptr<Engine>> Engine::open(const std::string& dir, const Engin
   engine->num_threads_ = threads;
   engine->layout_ = std::make_shared<const AdapterLayout>(engine->manifest().adapter);
   PL_RETURN_IF_ERROR(engine->open_programs());
+  if (options.prefix_cache_bytes > 0) {
+    PL_ASSIGN_OR_RETURN(engine->prefix_cache_,
+                        BlobCache::create(options.prefix_cache_bytes, &engine->account_, MemoryPart::kKvCache));
+  }
   engine->choose_streaming();
   scratch_reset_peak();  // what earlier engines needed is not this one's
   release_free_heap();

@@ -8,6 +8,7 @@
 #include "adapters/adapter_layout.h"
 #include "bundle/bundle.h"
 #include "common/result.h"
+#include "engine/blob_cache.h"
 #include "engine/memory_account.h"
 #include "engine/rows_cap.h"
 #include "engine/stage_graph.h"
@@ -19,7 +20,8 @@ struct EngineOptions {
   int32_t num_threads = 0;  ///< 0 = the number of cores
   bool verify_base = false;
   pl_weights weights = PL_WEIGHTS_AUTO;
-  int64_t memory_limit = 0;  ///< bytes of what the accounts count; 0 = none
+  int64_t memory_limit = 0;        ///< bytes of what the accounts count; 0 = none
+  int64_t prefix_cache_bytes = 0;  ///< for rows that sessions share; 0 = off
 };
 
 /// An opened bundle: the mapped base, the programs, the accounts. Shared by sessions, trainers and adapters, which keep
@@ -40,6 +42,8 @@ class Engine {
   int64_t num_threads() const { return num_threads_; }
   /// Rows that a training or evaluation pass may have at once; what trainers alive were planned for.
   RowsCap& rows_cap() { return rows_cap_; }
+  /// KV rows of prompts that sessions have computed; null when off.
+  BlobCache* prefix_cache() const { return prefix_cache_.get(); }
 
   /// @return BACKEND_MISSING when the bundle has no such program.
   Result<StageGraph*> train_graph();
@@ -59,6 +63,7 @@ class Engine {
   RowsCap rows_cap_;
   std::shared_ptr<const AdapterLayout> layout_;
   std::unique_ptr<StageGraph> train_, infer_;
+  std::unique_ptr<BlobCache> prefix_cache_;
 };
 
 }  // namespace pocketlora

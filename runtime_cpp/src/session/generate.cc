@@ -30,6 +30,7 @@ Result<GenerateReport> generate(Session* session, Span<const int64_t> prompt, co
                                 const TokenSink& sink) {
   PL_RETURN_IF_ERROR(check_room(*session, prompt, options));
   PL_ASSIGN_OR_RETURN(Sampler sampler, Sampler::create(options.sampling));
+  const Session::Call call(session);
   GenerateReport report;
   report.prompt_tokens = static_cast<int64_t>(prompt.size());
   const Clock::time_point start = Clock::now();

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "bundle/checked_size.h"
 
@@ -95,6 +96,29 @@ void KvCache::truncate(int64_t length) {
   account_->peak();
   if (length == 0) return rows_.give_back(0, rows_.size());  // the pages that two matrices share, too
   for (int64_t layer = 0; layer < shape_.num_layers(); ++layer) give_back(layer, length, shape_.capacity);
+}
+
+void KvCache::read_rows(int64_t row, int64_t count, uint8_t* to) const {
+  const auto bytes = static_cast<size_t>(count * shape_.row_bytes());
+  for (int64_t index = 0; index < 2 * shape_.num_layers(); ++index, to += bytes) {
+    std::memcpy(to, matrix(index) + row * shape_.row_bytes(), bytes);
+  }
+}
+
+void KvCache::write_rows(int64_t row, int64_t count, const uint8_t* from) const {
+  const auto bytes = static_cast<size_t>(count * shape_.row_bytes());
+  for (int64_t index = 0; index < 2 * shape_.num_layers(); ++index, from += bytes) {
+    std::memcpy(matrix(index) + row * shape_.row_bytes(), from, bytes);
+  }
+}
+
+void KvCache::copy_from(const KvCache& other, int64_t count) {
+  released_ = other.released_;
+  for (int64_t index = 0; index < 2 * shape_.num_layers(); ++index) {
+    const int64_t begin = std::min(released_[static_cast<size_t>(index / 2)], count);
+    const auto bytes = static_cast<size_t>((count - begin) * shape_.row_bytes());
+    std::memcpy(matrix(index) + begin * shape_.row_bytes(), other.matrix(index) + begin * shape_.row_bytes(), bytes);
+  }
 }
 
 void KvCache::rewind() { std::fill(released_.begin(), released_.end(), 0); }

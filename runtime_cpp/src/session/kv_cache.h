@@ -54,6 +54,14 @@ class KvCache {
   /// All rows are to be written again, from the first one on.
   void rewind();
 
+  /// Bytes of so many tokens' rows, as these two lay them out.
+  size_t rows_bytes(int64_t count) const { return static_cast<size_t>(count * shape_.token_bytes()); }
+  /// Copies rows as they are stored, keys and values of all layers. None of them may have been given back.
+  void read_rows(int64_t row, int64_t count, uint8_t* to) const;
+  void write_rows(int64_t row, int64_t count, const uint8_t* from) const;
+  /// Takes over the first `count` rows of a cache of the same shape, as far as they are there.
+  void copy_from(const KvCache& other, int64_t count);
+
  private:
   KvCache(const KvCacheShape& shape, MemoryAccount* account, ReservedBuffer rows, ReservedBuffer staged)
       : shape_(shape),

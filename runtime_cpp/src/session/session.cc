@@ -1,6 +1,7 @@
 #include "session/session.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -55,8 +56,8 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Engine> engine,
   PL_RETURN_IF_ERROR(check_options(manifest, options));
   PL_ASSIGN_OR_RETURN(StageGraph * graph, engine->infer_graph());
   PL_ASSIGN_OR_RETURN(const SessionNeeds needs, present_needs(engine.get(), graph));
-  PL_ASSIGN_OR_RETURN(const SessionPlan plan,
-                      plan_session(needs, {engine->memory_limit(), options.context_length, options.cache_format}));
+  PL_ASSIGN_OR_RETURN(const SessionPlan plan, plan_session(needs, {engine->memory_limit(), options.context_length,
+                                                                   options.cache_format, options.rows_per_call}));
   PL_ASSIGN_OR_RETURN(KvCache cache, KvCache::create(plan.cache, &engine->account()));
   std::unique_ptr<Session> session(new Session(std::move(engine), std::move(cache)));
   session->graph_ = graph;
@@ -84,8 +85,28 @@ Status Session::allocate_scratch() {
 Status Session::set_adapters(std::vector<WeightedAdapter> adapters) {
   PL_ASSIGN_OR_RETURN(adapters_, AdapterSet::combine(engine_->layout(), std::move(adapters)));
   adapters_charge_ = MemoryCharge(&engine_->account(), MemoryPart::kAdapter, adapters_.nbytes());
+  first_key_ = first_prefix_key(adapters_, cache_.shape().format, compute_);
   forget_rows();
   return Status();
+}
+
+Result<std::unique_ptr<Session>> Session::fork() const {
+  const KvCacheShape& shape = cache_.shape();
+  PL_ASSIGN_OR_RETURN(std::unique_ptr<Session> copy,
+                      create(engine_, {shape.capacity, shape.format, compute_, shape.largest_write}));
+  PL_RETURN_IF_ERROR(copy->set_adapters(adapters_.adapters()));
+  copy->tokens_ = tokens_;
+  copy->computed_ = computed_;
+  copy->cuts_ = cuts_;
+  copy->keys_ = keys_;
+  copy->cache_.copy_from(cache_, computed_);
+  const ModelFacts& model = engine_->manifest().model;
+  if (last_hidden_ != nullptr) {
+    float* const hidden = copy->hidden_[0].as<float>();
+    std::copy_n(last_hidden_, model.hidden_size, hidden);
+    copy->last_hidden_ = hidden;
+  }
+  return copy;
 }
 
 void Session::reset() {
@@ -97,6 +118,8 @@ void Session::reset() {
 /// The tokens stay; all of their rows are to be computed again.
 void Session::forget_rows() {
   computed_ = 0;
+  cuts_.clear();
+  keys_.clear();
   cache_.rewind();
   last_hidden_ = nullptr;
   logits_valid_ = false;
@@ -126,30 +149,49 @@ Status Session::append(Span<const int64_t> tokens) {
 }
 
 Status Session::prefill(Span<const int64_t> tokens) {
+  const Call call(this);
   const size_t before = tokens_.size();
   PL_RETURN_IF_ERROR(append(tokens));
   Status status = compute_pending();
-  if (!status.ok()) truncate(before);
+  if (!status.ok()) take_back(before);
   return status;
 }
 
 Result<Span<const float>> Session::extend(Span<const int64_t> tokens) {
+  const Call call(this);
   const size_t before = tokens_.size();
   PL_RETURN_IF_ERROR(prefill(tokens));
   Result<Span<const float>> values = logits();
-  if (!values.ok()) truncate(before);
+  if (!values.ok()) take_back(before);
   return values;
 }
 
-/// Takes back the last tokens. The rows that stay were computed from themselves only; where a window has moved on too
-/// far to come back, all are computed again.
-void Session::truncate(size_t length) {
+Status Session::truncate(int64_t length) {
+  if (length < 0 || length > this->length()) {
+    return error(PL_INVALID_ARGUMENT, "length: expected 0 to the session's %lld tokens, found %lld",
+                 static_cast<long long>(this->length()), static_cast<long long>(length));
+  }
+  if (length < this->length()) take_back(static_cast<size_t>(length));
+  return Status();
+}
+
+/// Takes back the last tokens, and the rows that do not depend on what stays alone.
+void Session::take_back(size_t length) {
   tokens_.resize(length);
-  cache_.truncate(this->length());
-  if (computed_ > this->length() && !cache_.holds_context_of(std::max<int64_t>(this->length() - 1, 0))) forget_rows();
-  computed_ = std::min(computed_, this->length());
+  drop_calls(this->length());
+  cache_.truncate(computed_);
+  logits_valid_ = false;
+}
+
+/// Forgets the rows of calls that ended beyond `length`; where a window has moved on too far to come back, all rows.
+void Session::drop_calls(int64_t length) {
+  if (computed_ <= length) return;
+  while (!cuts_.empty() && cuts_.back() > length) cuts_.pop_back();
+  keys_.resize(std::min(keys_.size(), cuts_.size()));
+  computed_ = cuts_.empty() ? 0 : cuts_.back();
   last_hidden_ = nullptr;
   logits_valid_ = false;
+  if (computed_ == 0 || !cache_.holds_context_of(computed_)) forget_rows();
 }
 
 int64_t Session::next_chunk() const {
@@ -159,8 +201,72 @@ int64_t Session::next_chunk() const {
 }
 
 Status Session::compute_pending() {
-  while (computed_ < length()) PL_RETURN_IF_ERROR(compute_chunk(next_chunk()));
+  while (computed_ < length()) {
+    PL_RETURN_IF_ERROR(check_cancelled());
+    const int64_t rows = next_chunk();
+    if (!copy_chunk(rows)) PL_RETURN_IF_ERROR(compute_chunk(rows));
+  }
   return Status();
+}
+
+Status Session::check_cancelled() {
+  return cancelled_.exchange(false) ? error(PL_CANCELLED, "the session's call was cancelled") : Status();
+}
+
+/// Whether the next rows may come from the prefix cache, or go there: every call before was one of those, too. Single
+/// tokens are those of generation, which nobody else starts with.
+bool Session::shares_rows(int64_t rows) const {
+  return engine_->prefix_cache() != nullptr && rows > 1 && keys_.size() == cuts_.size();
+}
+
+/// The rows, and the last one's hidden state.
+size_t Session::shared_bytes(int64_t rows) const {
+  return cache_.rows_bytes(rows) + static_cast<size_t>(engine_->manifest().model.hidden_size) * sizeof(float);
+}
+
+BlobCache::Key Session::key_of_next(int64_t rows) const {
+  const Span<const int64_t> tokens(tokens_.data() + computed_, static_cast<size_t>(rows));
+  return next_prefix_key(keys_.empty() ? first_key_ : keys_.back(), tokens);
+}
+
+/// Takes the next rows from the prefix cache. @return false when it has none that a call would compute just so.
+bool Session::copy_chunk(int64_t rows) {
+  if (!shares_rows(rows)) return false;
+  const BlobCache::Key key = key_of_next(rows);
+  const size_t hidden_bytes = shared_bytes(rows) - cache_.rows_bytes(rows);
+  float* const hidden = hidden_[0].as<float>();
+  const bool found = engine_->prefix_cache()->get(key, shared_bytes(rows), [&](const uint8_t* data) {
+    cache_.write_rows(computed_, rows, data);
+    std::memcpy(hidden, data + cache_.rows_bytes(rows), hidden_bytes);
+  });
+  if (!found) return false;
+  // What is needed to come here again stays as long as this does.
+  for (auto before = keys_.rbegin(); before != keys_.rend(); ++before) engine_->prefix_cache()->touch(*before);
+  keys_.push_back(key);
+  last_hidden_ = hidden;
+  copied_tokens_ += rows;
+  finish_chunk(rows);
+  return true;
+}
+
+/// Gives the rows that were just computed to the prefix cache.
+void Session::share_chunk(int64_t rows) {
+  if (!shares_rows(rows)) return;
+  keys_.push_back(key_of_next(rows));
+  const size_t hidden_bytes = shared_bytes(rows) - cache_.rows_bytes(rows);
+  engine_->prefix_cache()->put(keys_.back(), shared_bytes(rows), [&](uint8_t* data) {
+    cache_.read_rows(computed_, rows, data);
+    std::memcpy(data + cache_.rows_bytes(rows), last_hidden_, hidden_bytes);
+  });
+  for (auto key = keys_.rbegin(); key != keys_.rend(); ++key) engine_->prefix_cache()->touch(*key);
+}
+
+/// The next rows are there.
+void Session::finish_chunk(int64_t rows) {
+  computed_ += rows;
+  cuts_.push_back(computed_);
+  cache_.release_unseen(computed_);
+  logits_valid_ = false;
 }
 
 Status Session::compute_chunk(int64_t rows) {
@@ -170,6 +276,7 @@ Status Session::compute_chunk(int64_t rows) {
   std::vector<int64_t> positions(static_cast<size_t>(rows));
   for (int64_t i = 0; i < rows; ++i) positions[static_cast<size_t>(i)] = past + i;
   const size_t new_bytes = cache_.new_rows_bytes(rows);
+  last_hidden_ = nullptr;  // lies where the blocks write
 
   ForwardWalk walk;
   walk.graph = graph_;
@@ -188,22 +295,23 @@ Status Session::compute_chunk(int64_t rows) {
     outputs->insert(outputs->end(),
                     {{"k", cache_.new_keys(layer, past), new_bytes}, {"v", cache_.new_values(layer, past), new_bytes}});
   };
+  walk.before_block = [this](int64_t) { return check_cancelled(); };
   walk.after_block = [&](int64_t layer) { cache_.store(layer, past, rows); };
   PL_RETURN_IF_ERROR(walk.run({tokens_.data() + past, positions.data()}));
   last_hidden_ = walk.hidden(graph_->num_layers()) + (rows - 1) * model.hidden_size;
-  computed_ += rows;
-  cache_.release_unseen(computed_);
-  logits_valid_ = false;
+  share_chunk(rows);
+  finish_chunk(rows);
   return Status();
 }
 
 Result<Span<const float>> Session::logits() {
   if (tokens_.empty()) return error(PL_INVALID_STATE, "the session holds no tokens, so there is nothing to continue");
+  const Call call(this);
   PL_RETURN_IF_ERROR(compute_pending());
   const auto vocabulary = static_cast<size_t>(engine_->manifest().model.vocab_size);
   if (!logits_valid_) {
-    if (last_hidden_ == nullptr) {  // a failed call left KV rows but no hidden state: redo the last token
-      --computed_;
+    if (last_hidden_ == nullptr) {  // a truncation or a failed call left rows but no hidden state: redo the last call
+      drop_calls(computed_ - 1);
       PL_RETURN_IF_ERROR(compute_pending());
     }
     Extents extents;

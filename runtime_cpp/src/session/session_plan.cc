@@ -62,6 +62,7 @@ Result<SessionPlan> plan_session(const SessionNeeds& needs, const SessionWishes&
   const std::vector<CacheFormat> allowed = formats(needs, wishes);
   for (const CacheFormat format : allowed) {
     for (auto cost = needs.costs.rbegin(); cost != needs.costs.rend(); ++cost) {
+      if (wishes.rows > 0 && cost->rows != wishes.rows) continue;
       const SessionPlan plan = plan_of(needs, format, *cost, whole);
       if (wishes.memory_limit == 0 || plan.bytes <= wishes.memory_limit) return plan;
     }

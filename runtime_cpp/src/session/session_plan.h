@@ -26,6 +26,7 @@ struct SessionWishes {
   int64_t memory_limit = 0;    ///< 0 = none
   int64_t context_length = 0;  ///< 0 = the longest that fits
   std::optional<CacheFormat> format;
+  int64_t rows = 0;  ///< of a call; 0 = as many as fit
 };
 
 struct SessionPlan {

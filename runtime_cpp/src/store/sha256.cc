@@ -18,13 +18,19 @@ Sha256::Sha256() { crypto_hash_sha256_init(&state_); }
 
 void Sha256::update(ByteSpan bytes) { crypto_hash_sha256_update(&state_, bytes.data(), bytes.size()); }
 
+std::array<uint8_t, 32> Sha256::finish() {
+  static_assert(crypto_hash_sha256_BYTES == 32, "one digest");
+  std::array<uint8_t, 32> digest;
+  crypto_hash_sha256_final(&state_, digest.data());
+  return digest;
+}
+
 std::string Sha256::finish_hex() {
-  unsigned char digest[crypto_hash_sha256_BYTES];
-  crypto_hash_sha256_final(&state_, digest);
+  const std::array<uint8_t, 32> digest = finish();
   static const char kDigits[] = "0123456789abcdef";
   std::string hex;
-  hex.reserve(2 * sizeof(digest));
-  for (const unsigned char byte : digest) {
+  hex.reserve(2 * digest.size());
+  for (const uint8_t byte : digest) {
     hex.push_back(kDigits[byte >> 4]);
     hex.push_back(kDigits[byte & 15]);
   }

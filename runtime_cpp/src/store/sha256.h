@@ -2,6 +2,7 @@
 
 #include <sodium/crypto_hash_sha256.h>
 
+#include <array>
 #include <string>
 
 #include "common/result.h"
@@ -14,6 +15,8 @@ class Sha256 {
  public:
   Sha256();
   void update(ByteSpan bytes);
+  /// @return the 32 bytes; the object is used up.
+  std::array<uint8_t, 32> finish();
   /// @return 64 lower-case hex digits; the object is used up.
   std::string finish_hex();
 
