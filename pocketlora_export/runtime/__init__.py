@@ -16,10 +16,14 @@ from pocketlora_export.runtime.training import (
     TrainerPlan,
     Validation,
 )
+from pocketlora_export.runtime.watch import AdapterChange, AdapterEvent, AdapterWatch
 
 __all__ = [
     "Activations",
     "Adapter",
+    "AdapterChange",
+    "AdapterEvent",
+    "AdapterWatch",
     "Checkpoint",
     "Engine",
     "EngineFacts",

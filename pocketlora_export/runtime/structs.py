@@ -9,6 +9,7 @@ from typing import TypeVar
 ABI_VERSION = 1
 S = TypeVar("S", bound=ctypes.Structure)
 TokenCallback = ctypes.CFUNCTYPE(c_int32, c_int64, c_void_p)
+AdapterCallback = ctypes.CFUNCTYPE(None, c_void_p, c_void_p)
 
 
 class EngineOptions(ctypes.Structure):
@@ -70,6 +71,30 @@ class AdapterRef(ctypes.Structure):
     """pl_adapter_ref."""
 
     _fields_ = [("adapter", c_void_p), ("weight", c_float)]
+
+
+class AdapterWatchOptions(ctypes.Structure):
+    """pl_adapter_watch_options."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("settle_ms", c_int64),
+        ("interval_ms", c_int64),
+        ("poll_only", c_int32),
+    ]
+
+
+class AdapterEvent(ctypes.Structure):
+    """pl_adapter_event."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("change", c_int32),
+        ("name", c_char_p),
+        ("adapter", c_void_p),
+        ("status", c_int32),
+        ("message", c_char_p),
+    ]
 
 
 class SessionOptions(ctypes.Structure):
@@ -289,6 +314,8 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "pl_engine_info": EngineInfo,
     "pl_memory": Memory,
     "pl_adapter_ref": AdapterRef,
+    "pl_adapter_watch_options": AdapterWatchOptions,
+    "pl_adapter_event": AdapterEvent,
     "pl_session_options": SessionOptions,
     "pl_session_info": SessionInfo,
     "pl_generate_options": GenerateOptions,

@@ -14,9 +14,10 @@ from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime import library as library_module
 from pocketlora_export.runtime.engine import Weights
 from pocketlora_export.runtime.library import LIBRARY_VARIABLE, PROTOTYPES, find_library
-from pocketlora_export.runtime.session import CACHE_DTYPES
+from pocketlora_export.runtime.session import CACHE_DTYPES, COMPUTES
 from pocketlora_export.runtime.structs import ABI_VERSION, STRUCTS
 from pocketlora_export.runtime.training import Activations, Optimizer, Schedule
+from pocketlora_export.runtime.watch import AdapterChange
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
@@ -91,11 +92,13 @@ def test_status_codes_and_optimizers(values: dict[str, int]) -> None:
     assert enumerators.pop("ABI_VERSION") == ABI_VERSION
     optimizers = {optimizer.name: enumerators.pop(optimizer.name) for optimizer in Optimizer}
     assert optimizers == {optimizer.name: optimizer.value for optimizer in Optimizer}
-    for prefix, enum in (("WEIGHTS_", Weights), ("ACTIVATIONS_", Activations), ("SCHEDULE_", Schedule)):
+    enums = {"WEIGHTS_": Weights, "ACTIVATIONS_": Activations, "SCHEDULE_": Schedule, "WATCH_": AdapterChange}
+    for prefix, enum in enums.items():
         found = {member.name: enumerators.pop(prefix + member.name) for member in enum}
         assert found == {member.name: member.value for member in enum}
-    caches = {f"CACHE_{name.replace('fp', 'FLOAT').upper()}": value for value, name in enumerate(CACHE_DTYPES)}
-    assert {name: enumerators.pop(name) for name in caches} == caches
+    for prefix, names in (("CACHE_", CACHE_DTYPES), ("COMPUTE_", COMPUTES)):
+        told = {f"{prefix}{name.replace('fp', 'FLOAT').upper()}": value for value, name in enumerate(names)}
+        assert {name: enumerators.pop(name) for name in told} == told
     assert enumerators == {status.name: status.value for status in Status}
 
 

@@ -144,6 +144,57 @@ PL_API pl_status pl_adapter_load(pl_engine* engine, const char* dir, pl_adapter*
 PL_API pl_status pl_adapter_save(const pl_adapter* adapter, const char* dir);
 PL_API void pl_adapter_free(pl_adapter* adapter);
 
+/**
+ * Watches a folder of adapters, each a PEFT folder in it: what is new, changed and removed appears to the running
+ * engine (docs/sessions.md, "Adapters that come and go"). A folder is taken when its files have settled and are found
+ * sound; a broken one is told with its reason and does not replace the one that works. Names that begin with a dot or
+ * hold ".tmp-" are passed over. For one thread at a time, but for pl_adapter_watch_get.
+ */
+typedef struct pl_adapter_watch pl_adapter_watch;
+
+typedef struct pl_adapter_watch_options {
+  size_t struct_size;
+  int64_t settle_ms;   /**< for so long files must be unchanged before they are read; default 200 */
+  int64_t interval_ms; /**< between two looks at most, as where the system does not tell of changes; default 1000 */
+  int32_t poll_only;   /**< non-zero: do not ask the system (inotify) to tell of changes; default 0 */
+} pl_adapter_watch_options;
+/** As pl_engine_options_init_sized. */
+PL_API void pl_adapter_watch_options_init_sized(pl_adapter_watch_options* options, size_t struct_size);
+/** Sets struct_size and the defaults. */
+static inline void pl_adapter_watch_options_init(pl_adapter_watch_options* options) {
+  pl_adapter_watch_options_init_sized(options, sizeof(*options));
+}
+
+typedef enum pl_adapter_change {
+  PL_WATCH_ADDED = 0,
+  PL_WATCH_CHANGED = 1,
+  PL_WATCH_REMOVED = 2,
+  PL_WATCH_REJECTED = 3 /**< broken: the adapter of that name stays the one that it was, if there was one */
+} pl_adapter_change;
+
+/** Everything that it points to is only there during the callback. */
+typedef struct pl_adapter_event {
+  size_t struct_size;
+  pl_adapter_change change;
+  const char* name;          /**< of the adapter's folder */
+  const pl_adapter* adapter; /**< the new one; of a removed one the last; of a rejected one what stays, or NULL */
+  pl_status status;          /**< why it was rejected */
+  const char* message;
+} pl_adapter_event;
+typedef void (*pl_adapter_callback)(const pl_adapter_event* event, void* user);
+
+/** @param options NULL = the defaults. @return PL_INPUT_MISSING when there is no such folder. */
+PL_API pl_status pl_adapter_watch_open(pl_engine* engine, const char* dir, const pl_adapter_watch_options* options,
+                                       pl_adapter_watch** out);
+PL_API void pl_adapter_watch_close(pl_adapter_watch* watch);
+/** Looks, waits for at most `timeout_ms` (0 = not at all) until something can be told, and tells it; the first call
+ * tells of the adapters that are there. @param callback may be NULL. */
+PL_API pl_status pl_adapter_watch_poll(pl_adapter_watch* watch, int64_t timeout_ms, pl_adapter_callback callback,
+                                       void* user);
+/** @return the adapter of that name as it was when last told of; it stays usable when the folder changes or goes, until
+ * it is freed and no session uses it. PL_ADAPTER_MISSING_FILE when there is none. From any thread. */
+PL_API pl_status pl_adapter_watch_get(const pl_adapter_watch* watch, const char* name, pl_adapter** out);
+
 /** One adapter of a set, with its weight in the combination (1 = as trained). Frozen: it has no struct_size and never
  * grows. */
 typedef struct pl_adapter_ref {

@@ -38,11 +38,13 @@ struct Release {
   void operator()(pl_adapter* adapter) const { pl_adapter_free(adapter); }
   void operator()(pl_session* session) const { pl_session_free(session); }
   void operator()(pl_trainer* trainer) const { pl_trainer_free(trainer); }
+  void operator()(pl_adapter_watch* watch) const { pl_adapter_watch_close(watch); }
 };
 using EngineHandle = std::unique_ptr<pl_engine, Release>;
 using AdapterHandle = std::unique_ptr<pl_adapter, Release>;
 using SessionHandle = std::unique_ptr<pl_session, Release>;
 using TrainerHandle = std::unique_ptr<pl_trainer, Release>;
+using AdapterWatchHandle = std::unique_ptr<pl_adapter_watch, Release>;
 
 namespace detail {
 
@@ -69,6 +71,9 @@ T initialised(void (*init)(T*, size_t)) {
 inline pl_engine_options engine_options() { return detail::initialised(pl_engine_options_init_sized); }
 inline pl_session_options session_options() { return detail::initialised(pl_session_options_init_sized); }
 inline pl_generate_options generate_options() { return detail::initialised(pl_generate_options_init_sized); }
+inline pl_adapter_watch_options adapter_watch_options() {
+  return detail::initialised(pl_adapter_watch_options_init_sized);
+}
 inline pl_trainer_options trainer_options() { return detail::initialised(pl_trainer_options_init_sized); }
 
 /** The makers give an empty handle on failure and say why in `error` (may be null); `options` may be null for the
@@ -80,6 +85,11 @@ inline EngineHandle open_engine(const std::string& bundle, const pl_engine_optio
 inline AdapterHandle load_adapter(pl_engine* engine, const std::string& dir, Error* error) {
   return detail::make<AdapterHandle>(error,
                                      [&](pl_adapter** out) { return pl_adapter_load(engine, dir.c_str(), out); });
+}
+inline AdapterWatchHandle watch_adapters(pl_engine* engine, const std::string& dir,
+                                         const pl_adapter_watch_options* options, Error* error) {
+  return detail::make<AdapterWatchHandle>(
+      error, [&](pl_adapter_watch** out) { return pl_adapter_watch_open(engine, dir.c_str(), options, out); });
 }
 inline SessionHandle create_session(pl_engine* engine, const pl_session_options* options, Error* error) {
   return detail::make<SessionHandle>(error, [&](pl_session** out) { return pl_session_create(engine, options, out); });
