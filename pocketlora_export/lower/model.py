@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from executorch.exir import ExecutorchProgramManager
 
+from pocketlora_export.errors import Status, raise_all
 from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.decoder import Decoder, LoraSite
 from pocketlora_export.graphs.stage import Dim, InputSpec, Limits, OutputSpec, Stage
 from pocketlora_export.graphs.trace import StageTrace, trace
 from pocketlora_export.lower import cpu
-from pocketlora_export.lower.planned import planned_tensors
+from pocketlora_export.lower.planned import fixed_dimensions, planned_tensors
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec, StageBinding
 from pocketlora_export.lower.stages import ProgramStages, infer_stages, train_stages
 
@@ -105,6 +106,8 @@ def _lower_plan(
         traces[stage.name] = trace(captured[stage.name], stage, rows)
     progress(f"{plan.kind}: to ExecuTorch")
     program = _BACKENDS[backend](captured)
+    fixed = [problem for stage, rows in plan.stages for problem in fixed_dimensions(program, stage, rows)]
+    raise_all(Status.INTERNAL, f"the {plan.kind} program was not lowered for every number of rows:", fixed)
     file = f"programs/{backend}/{plan.kind}.pte"
     _write(program, out_dir / file)
     arenas = _arena_bytes(program)

@@ -26,6 +26,20 @@ def planned_tensors(program: ExecutorchProgramManager, stage: Stage) -> tuple[Pl
     return tuple(sorted(found, key=lambda tensor: (tensor.memory, tensor.offset, tensor.nbytes.terms)))
 
 
+def fixed_dimensions(program: ExecutorchProgramManager, stage: Stage, rows: int) -> list[str]:
+    """Dynamic dimensions of a lowered stage's inputs that came out fixed, so that the runtime could bind nothing else.
+
+    It happens where the decomposition of an op asks for a size.
+    """
+    values = user_inputs(program.exported_program(stage.name))
+    return [
+        f"{stage.name}: input '{spec.name}': dimension {dim} came out as {size}"
+        for value, spec in zip(values, stage.inputs, strict=True)
+        for size, dim in zip(value.shape, spec.shape, strict=True)
+        if isinstance(dim, str) and isinstance(size, int) and not (dim == "N" and rows == 1)
+    ]
+
+
 def _specs(meta: dict[str, Any]) -> Iterator[tuple[Any, Tensor]]:
     """(plan, fake tensor) of each result of a node."""
     specs, values = meta.get("spec"), meta.get("val")
