@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from executorch.exir import ExecutorchProgramManager
 from torch import Tensor
 
@@ -35,8 +36,8 @@ def fixed_dimensions(program: ExecutorchProgramManager, stage: Stage, rows: int)
     return [
         f"{stage.name}: input '{spec.name}': dimension {dim} came out as {size}"
         for value, spec in zip(values, stage.inputs, strict=True)
-        for size, dim in zip(value.shape, spec.shape, strict=True)
-        if isinstance(dim, str) and isinstance(size, int) and not (dim == "N" and rows == 1)
+        for size, dim in zip(list[int | torch.SymInt](value.shape), spec.shape, strict=True)
+        if isinstance(dim, str) and not isinstance(size, torch.SymInt) and not (dim == "N" and rows == 1)
     ]
 
 

@@ -13,13 +13,13 @@ class _Columns(torch.autograd.Function):
     """Slices; autograd's own backward of a slice fills a tensor of the whole size for each piece."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *widths: int) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, *widths: int) -> tuple[Tensor, ...]:
         ctx.pieces = len(widths)
         cuts = accumulate(widths, initial=0)
         return tuple(x[:, begin:end] for begin, end in pairwise(cuts))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return torch.cat(grads, dim=1), *([None] * ctx.pieces)
 
 
