@@ -11,9 +11,10 @@ import click
 from pocketlora_export.cli import console
 from pocketlora_export.cli.adapter_weights import adapters_option
 from pocketlora_export.cli.options import bundle_argument, opened_adapters, runtime_options
-from pocketlora_export.cli.values import TEXT, FiniteFloatRange, OptionsCommand
+from pocketlora_export.cli.values import TEXT, FiniteFloatRange, OptionsCommand, StopString
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.detokenizer import Detokenizer
+from pocketlora_export.data.stop_text import StopText
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime import Engine, Generation, Sampling, Session, SessionInfo
 from pocketlora_export.runtime.session import CACHE_DTYPES, COMPUTES
@@ -36,6 +37,18 @@ DEFAULT_NEW_TOKENS = 128
 @click.option("--chat", is_flag=True, help="Put the prompt into the bundle's chat template as the user's turn.")
 @click.option("--system", type=TEXT, help="System message for --chat.")
 @adapters_option
+@click.option(
+    "--adapter-fallback",
+    is_flag=True,
+    help="When an adapter cannot be loaded, let the bare base answer, with a warning.",
+)
+@click.option(
+    "--stop",
+    "stops",
+    type=StopString(),
+    multiple=True,
+    help="A string before which the text ends; repeat for more. No part of it is printed.",
+)
 @click.option(
     "--max-new-tokens",
     "--max-tokens",
@@ -110,16 +123,20 @@ def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
             min_p=options["min_p"],
             repetition_penalty=options["repetition_penalty"],
         )
-        with opened_adapters(engine, options["adapters"]) as adapters, Session(engine, **cache) as session:
+        fallback = options["adapter_fallback"]
+        opened = opened_adapters(engine, options["adapters"], fall_back=fallback)
+        with opened as adapters, Session(engine, **cache) as session:
             session.set_adapters(adapters)
-            writer = _Writer(Detokenizer(coder.tokenizer, ids), stream=not as_json)
+            fell_back = len(adapters) < len(options["adapters"])
+            writer = _Writer(Detokenizer(coder.tokenizer, ids), StopText(options["stops"]), stream=not as_json)
             generation = session.generate(ids, sampling, writer.push)
             info = session.info()
     writer.finish()
     if as_json:
-        console.print_json(_as_json(text, writer.text, generation, info))
+        told = {"adapter_fallback": fell_back} if fallback else {}
+        console.print_json(_as_json(text, writer, generation, info) | told)
     else:
-        _note(generation)
+        _note(generation, writer.stop_reason(generation))
 
 
 def _standard_input() -> str:
@@ -161,20 +178,27 @@ def _new_tokens(asked: int | None, prompt_tokens: int, context: int, chosen: boo
 class _Writer:
     """Turns tokens into text as they come, and writes it out when streaming."""
 
-    def __init__(self, detokenizer: Detokenizer, *, stream: bool) -> None:
+    def __init__(self, detokenizer: Detokenizer, stop: StopText, *, stream: bool) -> None:
         self.text = ""
+        self._stop = stop
         self._detokenizer = detokenizer
         self._stream = stream
 
-    def push(self, token: int) -> None:
-        """One more token."""
-        self._write(self._detokenizer.push(token))
+    def push(self, token: int) -> bool:
+        """One more token. False when a stop string has ended the text."""
+        self._write(self._stop.push(self._detokenizer.push(token)))
+        return self._stop.found is None
 
     def finish(self) -> None:
         """The last token has come."""
-        self._write(self._detokenizer.flush())
+        self._write(self._stop.push(self._detokenizer.flush()))
+        self._write(self._stop.flush())
         if self._stream:
             click.echo()
+
+    def stop_reason(self, generation: Generation) -> str:
+        """Why the text ended."""
+        return generation.stop_reason if self._stop.found is None else "stop_string"
 
     def _write(self, piece: str) -> None:
         self.text += piece
@@ -183,14 +207,14 @@ class _Writer:
             sys.stdout.flush()
 
 
-def _as_json(prompt: str, text: str, generation: Generation, info: SessionInfo) -> dict[str, object]:
+def _as_json(prompt: str, writer: _Writer, generation: Generation, info: SessionInfo) -> dict[str, object]:
     return {
         "prompt": prompt,
-        "text": text,
+        "text": writer.text,
         "token_ids": generation.tokens,
         "prompt_tokens": generation.prompt_tokens,
         "new_tokens": len(generation.tokens),
-        "stop_reason": generation.stop_reason,
+        "stop_reason": writer.stop_reason(generation),
         "prefill_seconds": generation.prefill_seconds,
         "decode_seconds": generation.decode_seconds,
         "tokens_per_second": generation.tokens_per_second,
@@ -202,8 +226,8 @@ def _as_json(prompt: str, text: str, generation: Generation, info: SessionInfo) 
     }
 
 
-def _note(generation: Generation) -> None:
+def _note(generation: Generation, stop_reason: str) -> None:
     console.note(
         f"{generation.prompt_tokens} prompt tokens in {generation.prefill_seconds:.2f} s, {len(generation.tokens)} new "
-        f"at {generation.tokens_per_second:.1f} tokens/s, stopped by {generation.stop_reason}"
+        f"at {generation.tokens_per_second:.1f} tokens/s, stopped by {stop_reason}"
     )

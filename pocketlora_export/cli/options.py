@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pocketlora_export.cli import console
 from pocketlora_export.cli.adapter_weights import WeightedFolder
 from pocketlora_export.cli.values import TEXT
 from pocketlora_export.data.coder import TextCoder
@@ -80,11 +81,23 @@ def pack_limits(engine: Engine) -> PackLimits:
 
 
 @contextmanager
-def opened_adapters(engine: Engine, folders: Sequence[WeightedFolder]) -> Iterator[list[tuple[Adapter, float]]]:
-    """The adapter set of `--adapter`, with weights; empty = the bare base. All bad folders are told at once."""
+def opened_adapters(
+    engine: Engine, folders: Sequence[WeightedFolder], *, fall_back: bool = False
+) -> Iterator[list[tuple[Adapter, float]]]:
+    """The adapter set of `--adapter`, with weights; empty = the bare base. All bad folders are told at once.
+
+    With `fall_back` they are told as a warning, and the set is empty.
+    """
     with ExitStack() as stack:
         loads = [partial(_opened, engine, found, stack) for found in folders]
-        yield all_of(*loads)
+        try:
+            adapters = all_of(*loads)
+        except PocketLoraError as error:
+            if not fall_back:
+                raise
+            console.warn(f"the base answers without its adapters: {error}", error.status)
+            adapters = []
+        yield adapters
 
 
 def _opened(engine: Engine, found: WeightedFolder, stack: ExitStack) -> tuple[Adapter, float]:

@@ -51,6 +51,18 @@ class Text(StringParamType):
 TEXT = Text()
 
 
+class StopString(Text):
+    """A text that is not empty."""
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The string; a usage error that names the option otherwise."""
+        text = super().convert(value, param, ctx)
+        if not text:
+            self.fail("expected some text, found an empty one.", param, ctx)
+        return text
+
+
 class Size(click.ParamType[int]):
     """A number of bytes above 0: 800000000, 800MB, 1.5GB, 512MiB."""
 

@@ -15,6 +15,7 @@ struct Options {
   GenerateOptions generate;
   std::string adapter;
   int64_t context_length = 0;
+  bool adapter_fallback = false;
   bool memory = false;
   pl_cache_dtype cache_dtype = PL_CACHE_FLOAT32;
   pl_compute compute = PL_COMPUTE_AUTO;
@@ -50,17 +51,30 @@ void add_session_facts(const pl_session* session, Json* result) {
   (*result)["cache_resident"] = info.cache_resident;
 }
 
+/// @return false when the adapter cannot be used and the base is to stand in, which a `warning` event tells.
+bool use_adapter(pl_engine* engine, pl_session* session, const Options& options) {
+  try {
+    const Adapter adapter = load_adapter(engine, options.adapter);
+    const pl_adapter_ref ref = {adapter.get(), 1.0F};
+    check(pl_session_set_adapters(session, &ref, 1));
+    return true;
+  } catch (const ToolError& error) {
+    if (!options.adapter_fallback) throw;
+    const std::string message = std::string("the base answers without its adapter: ") + error.what();
+    print_event("warning", {{"code", error.code()}, {"message", message}});
+    std::fprintf(stderr, "warning: %s\n", message.c_str());
+    return false;
+  }
+}
+
 void run_generate(Options options) {
   const Engine engine = options.bundle.open();
   const std::unique_ptr<Texts> texts = options.generate.resolve(options.bundle.bundle, engine.get());
   const Session session = open_session(engine.get(), options);
-  if (!options.adapter.empty()) {
-    const Adapter adapter = load_adapter(engine.get(), options.adapter);
-    const pl_adapter_ref ref = {adapter.get(), 1.0F};
-    check(pl_session_set_adapters(session.get(), &ref, 1));
-  }
+  const bool fell_back = !options.adapter.empty() && !use_adapter(engine.get(), session.get(), options);
   const Json idle = options.memory ? memory_json(engine_memory(engine.get())) : Json();
   Json result = generate(session.get(), options.generate, texts.get());
+  if (options.adapter_fallback) result["adapter_fallback"] = fell_back;
   if (options.memory) {
     result["memory_idle"] = idle;
     result["memory"] = memory_json(engine_memory(engine.get()));
@@ -81,6 +95,8 @@ void add_generate(CLI::App* app) {
   o->bundle.add_to(command);
   o->generate.add_to(command);
   command->add_option("--adapter", o->adapter, "PEFT folder of an adapter");
+  command->add_flag("--adapter-fallback", o->adapter_fallback,
+                    "Let the base answer, with a warning, when the adapter cannot be loaded");
   command->add_option("--context-length", o->context_length, "Tokens that the session can hold (the bundle's)")
       ->check(above_zero());
   command->add_flag("--memory", o->memory, "Report memory by part, before the prompt is read and at the end");

@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "interrupt.h"
+#include "stop_text.h"
 #include "validators.h"
 
 namespace pocketlora_run {
@@ -14,6 +15,7 @@ namespace {
 struct Arrived {
   std::vector<int64_t> tokens;
   std::optional<Texts::Stream> stream;
+  StopText stop;
   std::string text;
   std::optional<ToolError> problem;
 };
@@ -22,12 +24,12 @@ int32_t collect(int64_t token, void* user) {
   auto* const arrived = static_cast<Arrived*>(user);
   arrived->tokens.push_back(token);
   try {
-    if (arrived->stream) arrived->text += arrived->stream->push(token);
+    if (arrived->stream) arrived->text += arrived->stop.push(arrived->stream->push(token));
   } catch (const ToolError& error) {
     arrived->problem = error;
     return 1;
   }
-  return interrupted() ? 1 : 0;
+  return interrupted() || arrived->stop.found() ? 1 : 0;
 }
 
 const char* stop_reason_name(int32_t reason) {
@@ -61,10 +63,14 @@ void GenerateOptions::add_to(CLI::App* command) {
       ->capture_default_str();
   command->add_option("--seed", seed)->capture_default_str();
   command->add_option("--stop-ids", stop, "Token ids that end the text (the bundle's)")->delimiter(',');
+  command->add_option("--stop", stop_texts, "A string before which the text ends; repeat for more")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(not_empty());
 }
 
 std::unique_ptr<Texts> GenerateOptions::resolve(const std::string& bundle, const pl_engine* engine) {
-  if (!prompt.empty()) return Texts::open_if_any(bundle);
+  if (!prompt.empty()) return stop_texts.empty() ? Texts::open_if_any(bundle) : Texts::open(bundle);
   std::unique_ptr<Texts> texts = Texts::open(bundle);
   const Json manifest = Json::parse(engine_info(engine).manifest_json);
   prompt = texts->encode_prompt(prompt_text, manifest["model"]["eos_token_ids"].get<std::vector<int64_t>>());
@@ -83,7 +89,7 @@ Json generate(pl_session* session, const GenerateOptions& options, const Texts* 
   settings.seed = options.seed;
   settings.stop_tokens = options.stop.empty() ? nullptr : options.stop.data();
   settings.num_stop_tokens = options.stop.size();
-  Arrived arrived;
+  Arrived arrived = {{}, std::nullopt, StopText(options.stop_texts), "", std::nullopt};
   if (texts != nullptr) arrived.stream.emplace(*texts, options.prompt);
   pl_generate_report report = {};
   report.struct_size = sizeof(report);
@@ -95,11 +101,14 @@ Json generate(pl_session* session, const GenerateOptions& options, const Texts* 
   Json result = {{"token_ids", arrived.tokens},
                  {"prompt_tokens", report.prompt_tokens},
                  {"new_tokens", report.new_tokens},
-                 {"stop_reason", stop_reason_name(report.stop_reason)},
+                 {"stop_reason", arrived.stop.found() ? "stop string" : stop_reason_name(report.stop_reason)},
                  {"prefill_seconds", report.prefill_seconds},
                  {"decode_seconds", report.decode_seconds},
                  {"tokens_per_second", rate}};
-  if (arrived.stream) result["text"] = arrived.text + arrived.stream->flush();
+  if (arrived.stream) {
+    arrived.text += arrived.stop.push(arrived.stream->flush());
+    result["text"] = arrived.text + arrived.stop.flush();
+  }
   return result;
 }
 

@@ -23,7 +23,8 @@ struct GenerateOptions {
   float min_p = 0;
   float repetition_penalty = 1;
   uint64_t seed = 0;
-  std::vector<int64_t> stop;  ///< empty = the bundle's
+  std::vector<int64_t> stop;            ///< empty = the bundle's
+  std::vector<std::string> stop_texts;  ///< the text ends before the first of them
 
   void add_to(CLI::App* command);
   /// Makes `prompt` of `prompt_text` when there is one. @param engine of `bundle`. @return the bundle's tokenizer, null

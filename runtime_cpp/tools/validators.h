@@ -19,6 +19,10 @@ inline CLI::Validator number_that(const char* expected, bool (*holds)(double)) {
   return CLI::Validator(check, "");
 }
 
+inline CLI::Validator not_empty() {
+  return CLI::Validator([](std::string& text) { return text.empty() ? std::string("expected some text") : ""; }, "");
+}
+
 inline CLI::Validator above_zero() {
   return number_that("a number above 0", [](double value) { return value > 0; });
 }
