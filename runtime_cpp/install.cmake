@@ -13,6 +13,16 @@ if(NOT POCKETLORA_INSTALL_EXECUTORCH)
   list(APPEND POCKETLORA_RPATH ${EXECUTORCH_RUNTIME_LIBRARY_DIR})
 endif()
 
+# ExecuTorch's package has the linker write its own absolute path into whatever uses it, installed or not. CMake gives the
+# build tree that path anyway.
+foreach(target ${POCKETLORA_EXECUTORCH_TARGETS})
+  get_target_property(options ${target} INTERFACE_LINK_OPTIONS)
+  if(options)
+    list(FILTER options EXCLUDE REGEX "^LINKER:-rpath,")
+    set_target_properties(${target} PROPERTIES INTERFACE_LINK_OPTIONS "${options}")
+  endif()
+endforeach()
+
 set_target_properties(pocketlora pocketlora_tokenizer PROPERTIES INSTALL_RPATH "${POCKETLORA_RPATH}")
 set_target_properties(pocketlora_tokenizer PROPERTIES EXPORT_NAME tokenizer)
 install(

@@ -1,0 +1,45 @@
+package org.pocketlora;
+
+/**
+ * How a bundle is opened.
+ *
+ * <p>What is not set has the default of {@code pl_engine_options_init} in pocketlora.h, which explains every option.
+ */
+public final class EngineOptions {
+  // Read by name in native code: null = not set.
+  byte[] backend;
+  Number numThreads;
+  Number verifyBase;
+  Number weights;
+  Number memoryLimit;
+
+  /** The folder below programs/. */
+  public EngineOptions backend(String value) {
+    backend = Utf8.terminated(value, "backend");
+    return this;
+  }
+
+  /** Threads of the whole process; 0 = the number of cores. The engine opened last decides. */
+  public EngineOptions numThreads(int value) {
+    numThreads = value;
+    return this;
+  }
+
+  /** Whether base.ptd is hashed while opening. */
+  public EngineOptions verifyBase(boolean value) {
+    verifyBase = value ? 1 : 0;
+    return this;
+  }
+
+  /** What becomes of the base's pages. */
+  public EngineOptions weights(Weights value) {
+    weights = value.ordinal();
+    return this;
+  }
+
+  /** Bytes that training and evaluation may allocate; 0 = no limit. The mapped base does not count. */
+  public EngineOptions memoryLimit(long value) {
+    memoryLimit = value;
+    return this;
+  }
+}

@@ -1,0 +1,38 @@
+package org.pocketlora;
+
+/** What a session holds. */
+public final class SessionInfo {
+  /** Tokens that it can hold. */
+  public final long contextLength;
+
+  /** Tokens that it holds. */
+  public final long length;
+
+  /** Never AUTO. */
+  public final CacheDtype cacheDtype;
+
+  /** Of the KV cache, all layers. */
+  public final long bytesPerToken;
+
+  /** Bytes of the KV cache in memory. */
+  public final long cacheResident;
+
+  /** Never AUTO. */
+  public final Compute compute;
+
+  /** Made by the native library. */
+  SessionInfo(
+      long contextLength,
+      long length,
+      int cacheDtype,
+      long bytesPerToken,
+      long cacheResident,
+      int compute) {
+    this.contextLength = contextLength;
+    this.length = length;
+    this.cacheDtype = CacheDtype.values()[cacheDtype];
+    this.bytesPerToken = bytesPerToken;
+    this.cacheResident = cacheResident;
+    this.compute = Compute.values()[compute];
+  }
+}
