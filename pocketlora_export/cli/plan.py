@@ -45,6 +45,9 @@ class Counts(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
+OPTIMIZERS = ("adamw", "adamw-8bit", "adafactor", "lion", "sgd", "sgd-momentum")
+
+
 class Choices(click.ParamType[tuple[str, ...]]):
     """Some of a few words, separated by commas."""
 
@@ -71,7 +74,7 @@ class Choices(click.ParamType[tuple[str, ...]]):
 @click.option("--seq-len", type=Counts(), help="Tokens of a training sequence.  [default: 128,256,512]")
 @click.option("--micro-batch", type=Counts(), default="1,4", show_default=True, help="Sequences of one pass.")
 @click.option("--rank", type=Counts(), default="8,16", show_default=True, help="LoRA ranks.")
-@click.option("--optimizer", type=Choices("adamw", "sgd", "sgd-momentum"), default="adamw,sgd", show_default=True)
+@click.option("--optimizer", type=Choices(*OPTIMIZERS), default="adamw,sgd", show_default=True)
 @click.option(
     "--activations",
     type=Choices("fp32", "fp16", "bf16"),

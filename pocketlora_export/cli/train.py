@@ -20,15 +20,42 @@ POSITIVE = click.IntRange(min=1)
     epilog="\b\nExample:\n"
     "  pocketlora-export train out/bundle --data notes.jsonl --output out/notes-adapter \\\n"
     "      --iters 200 --learning-rate 5e-4 --rank 8 --valid notes.valid.jsonl\n\n"
-    'A row is {"text": ...} or {"messages": [...]}, one JSON object a line. The adapter is written when all steps are '
-    "done; Ctrl-C before that writes nothing.",
+    'A row is {"text": ...}, {"messages": [...]} or another kind of docs/text-rows.md, one JSON object a line. The '
+    "adapter is written when all steps are done; Ctrl-C before that writes a checkpoint, where there is a folder for "
+    "it, and nothing else.",
 )
 @bundle_argument
 @click.option("--data", type=PATH, required=True, help="Training rows (JSONL).")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the adapter, in PEFT's format.")
-@click.option("--iters", type=POSITIVE, default=100, show_default=True, help="Optimizer steps.")
+@click.option("--iters", type=POSITIVE, help="Optimizer steps.  [default: 100]")
+@click.option("--epochs", type=FiniteFloatRange(min=0, min_open=True), help="Passes over the data, instead of --iters.")
 @click.option("--learning-rate", type=FiniteFloatRange(min=0, min_open=True), default=1e-4, show_default=True)
-@click.option("--optimizer", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True)
+@click.option(
+    "--optimizer", type=click.Choice(["adamw", "adamw-8bit", "adafactor", "lion", "sgd"]), default="adamw",
+    show_default=True, help="adamw-8bit keeps its moments in 8 bits, adafactor a number a row and a column.",
+)  # fmt: skip
+@click.option("--beta1", type=FiniteFloatRange(0, 1, max_open=True), help="Of adamw, adamw-8bit, lion.  [default: 0.9]")
+@click.option(
+    "--beta2", type=FiniteFloatRange(0, 1, max_open=True),
+    help="Of adamw, adamw-8bit, lion.  [default: 0.999, of lion 0.99]",
+)  # fmt: skip
+@click.option("--momentum", type=FiniteFloatRange(min=0), default=0.0, show_default=True, help="Of sgd.")
+@click.option(
+    "--schedule", type=click.Choice(["constant", "linear", "cosine"]), default="constant", show_default=True,
+    help="Of the learning rate; linear and cosine end at 0.",
+)  # fmt: skip
+@click.option(
+    "--warmup-steps", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Steps over which the learning rate rises from 0.",
+)  # fmt: skip
+@click.option(
+    "--max-grad-norm", type=FiniteFloatRange(min=0), default=0.0, show_default=True,
+    help="Gradients with a larger norm are scaled down; 0 = never.",
+)  # fmt: skip
+@click.option(
+    "--max-skipped-steps", type=click.IntRange(min=0), default=3, show_default=True,
+    help="Steps in a row that may be left out because something was not finite.",
+)  # fmt: skip
 @click.option(
     "--batch-size",
     type=POSITIVE,
@@ -54,6 +81,19 @@ POSITIVE = click.IntRange(min=1)
 )
 @click.option("--valid", type=PATH, help="Held-out rows (JSONL): evaluated before and after.")
 @click.option("--eval-every", type=POSITIVE, metavar="N", help="Evaluate the held-out rows every N steps as well.")
+@click.option("--patience", type=POSITIVE, metavar="N", help="Stop after N evaluations without improvement.")
+@click.option(
+    "--keep-best", is_flag=True, help="Save the adapter with the lowest held-out loss (--patience does, too)."
+)
+@click.option(
+    "--checkpoint-dir", type=PATH,
+    help="Folder of checkpoints: a training that was stopped, even killed, goes on from there with --resume.",
+)  # fmt: skip
+@click.option(
+    "--checkpoint-every", type=POSITIVE, metavar="N", default=50, show_default=True, help="Steps between two."
+)
+@click.option("--keep", type=POSITIVE, metavar="K", default=2, show_default=True, help="Checkpoints that stay.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint, or begin when there is none.")
 @click.option(
     "--memory-limit", type=SIZE, metavar="SIZE",
     help="What training may allocate, e.g. 800MB: rows, activations, spilling are chosen to fit.  [default: no limit]",

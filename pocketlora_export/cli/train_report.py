@@ -10,13 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.progress import Progress, TaskID
+from rich import progress as rich_progress
 
 from pocketlora_export.cli import console
 from pocketlora_export.data.dataset import Dataset
 from pocketlora_export.errors import Status
-from pocketlora_export.evaluate.metrics import Metrics
-from pocketlora_export.runtime import MemoryAccount, Step, TrainerPlan
+from pocketlora_export.runtime import Checkpoint, MemoryAccount, Progress, Step, TrainerPlan, Validation
 
 
 class TrainReport:
@@ -25,22 +24,21 @@ class TrainReport:
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
         self._steps = 0
-        self._learning_rate = 0.0
-        self._tokens = 0
         self._losses: list[float] = []
-        self._validations: list[Metrics] = []
+        self._validations: list[Validation] = []
+        self._best_step = 0
         self._started = time.monotonic()
-        self._bar: tuple[Progress, TaskID] | None = None
+        self._bar: tuple[rich_progress.Progress, rich_progress.TaskID] | None = None
 
     @property
     def steps_done(self) -> int:
-        """Optimizer steps so far."""
+        """Optimizer steps of this process so far."""
         return len(self._losses)
 
     @contextmanager
-    def running(self, steps: int, learning_rate: float) -> Iterator[None]:
+    def running(self, steps: int) -> Iterator[None]:
         """Show the progress bar while the run lasts."""
-        self._steps, self._learning_rate, self._started = steps, learning_rate, time.monotonic()
+        self._steps, self._started = steps, time.monotonic()
         with console.progress() as bar:
             self._bar = bar, bar.add_task("training", total=steps, status="")
             try:
@@ -67,65 +65,100 @@ class TrainReport:
                 + (f" of {plan.memory_limit / 1e6:.1f} MB" if plan.memory_limit else "")
             )
 
-    def step(self, step: Step, memory: MemoryAccount) -> None:
+    def step(self, step: Step, progress: Progress, memory: MemoryAccount) -> None:
         """One optimizer step is done."""
         self._losses.append(step.loss)
-        self._tokens += step.num_tokens
         rate = step.num_tokens / step.seconds if step.seconds > 0 else 0.0
         if self._bar is not None:
             bar, task = self._bar
             bar.update(task, completed=step.step, status=f"loss {step.loss:.4f}  {rate:.0f} tokens/s")
         if self._json:
-            self._progress_event(step, rate, memory)
+            self._progress_event(step, rate, progress, memory)
+        if step.skipped:
+            message = (
+                f"step {step.step} was left out: its loss or gradient is not finite; the adapter is as it was before"
+            )
+            console.warn(message, Status.BACKEND_EXECUTION)
 
-    def validation(self, step: int, metrics: Metrics) -> None:
+    def validation(self, found: Validation) -> None:
         """The held-out rows were evaluated."""
-        self._validations.append(metrics)
-        console.note(f"step {step}: held-out loss {metrics.loss:.4f}, perplexity {metrics.perplexity:.3f}")
+        self._validations.append(found)
+        stop = "; no improvement any more" if found.should_stop else ""
+        console.note(f"step {found.step}: held-out loss {found.loss:.4f}, perplexity {found.perplexity:.3f}{stop}")
         if self._json:
-            loss, perplexity = console.finite(metrics.loss), console.finite(metrics.perplexity)
-            console.print_event("validation", step=step, loss=loss, perplexity=perplexity, tokens=metrics.tokens)
+            console.print_event(
+                "validation",
+                step=found.step,
+                loss=console.finite(found.loss),
+                perplexity=console.finite(found.perplexity),
+                tokens=found.num_labels,
+                improved=found.improved,
+                best_step=found.best_step,
+                best_loss=console.finite(found.best_loss),
+            )
 
-    def complete(self, path: Path, memory: MemoryAccount) -> None:
-        """The adapter is saved; `memory` at the end, by part."""
+    def checkpoint(self, written: Checkpoint) -> None:
+        """A checkpoint was written."""
+        console.note(f"step {written.step}: checkpoint written to {written.path}")
+        if self._json:
+            path = str(written.path)
+            console.print_event(
+                "checkpoint", step=written.step, path=path, bytes=written.nbytes, seconds=written.seconds
+            )
+
+    def resumed(self, found: Checkpoint) -> None:
+        """A checkpoint was loaded; warnings for damaged ones that were passed over."""
+        for problem in found.skipped:
+            console.warn(f"passed over: {problem}", Status.INPUT_MALFORMED)
+        console.note(f"going on after step {found.step} from {found.path}")
+        self._best_step = found.best_step
+        if self._json:
+            console.print_event("resume", step=found.step, path=str(found.path), skipped=len(found.skipped))
+
+    def complete(self, path: Path, progress: Progress, memory: MemoryAccount, *, best: bool) -> None:
+        """The adapter is saved, the best or the last one; `memory` at the end, by part."""
         seconds = time.monotonic() - self._started
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+        here = max(self.steps_done, 1)
+        best_step = self._validations[-1].best_step if self._validations else self._best_step
         if self._json:
             console.print_event(
                 "complete",
-                steps=self.steps_done,
-                tokens=self._tokens,
+                steps=progress.step,
+                tokens=progress.tokens,
                 seconds=seconds,
                 path=str(path),
-                loss=self._losses[-1],
-                seconds_per_step=seconds / self.steps_done,
+                loss=console.finite(self._losses[-1]) if self._losses else None,
+                seconds_per_step=seconds / here,
                 major_faults=faults,
                 memory=asdict(memory),
+                **({"best_step": best_step} if best else {}),
             )
             return
-        first, last = self._losses[0], self._losses[-1]
-        click.echo(f"{self.steps_done} steps, {self._tokens} tokens in {seconds:.1f} s: loss {first:.4f} -> {last:.4f}")
+        losses = f": loss {self._losses[0]:.4f} -> {self._losses[-1]:.4f}" if self._losses else ""
+        click.echo(f"{progress.step} steps, {progress.tokens} tokens in {seconds:.1f} s{losses}")
         if self._validations:
             before, after = self._validations[0].perplexity, self._validations[-1].perplexity
             click.echo(f"held-out perplexity {before:.3f} -> {after:.3f}")
         click.echo(
-            f"{seconds / self.steps_done:.2f} s a step; allocated {memory.peak / 1e6:.1f} MB at most, "
+            f"{seconds / here:.2f} s a step; allocated {memory.peak / 1e6:.1f} MB at most, "
             f"RssAnon {memory.rss_anon / 1e6:.1f} MB, RssFile {memory.rss_file / 1e6:.1f} MB, {faults} major faults"
         )
-        click.echo(f"adapter written to {path}")
+        of_step = f" of step {best_step}" if best else ""
+        click.echo(f"adapter{of_step} written to {path}")
 
-    def _progress_event(self, step: Step, rate: float, memory: MemoryAccount) -> None:
-        elapsed = time.monotonic() - self._started
+    def _progress_event(self, step: Step, rate: float, progress: Progress, memory: MemoryAccount) -> None:
         console.print_event(
             "progress",
             step=step.step,
             steps=self._steps,
-            loss=step.loss,
-            learning_rate=self._learning_rate,
-            tokens=self._tokens,
+            loss=console.finite(step.loss),
+            learning_rate=step.learning_rate,
+            tokens=progress.tokens,
             tokens_per_second=rate,
-            grad_norm=step.grad_norm,
-            seconds_left=elapsed / self.steps_done * (self._steps - self.steps_done),
+            grad_norm=console.finite(step.grad_norm),
+            seconds_left=progress.seconds_left,
+            skipped_steps=step.skipped_steps,
             rss_anon=memory.rss_anon,
             rss_file=memory.rss_file,
         )

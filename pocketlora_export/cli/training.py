@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pocketlora_export.adapters.output import check_output, save_adapter
+from pocketlora_export.cli.checkpoints import Checkpoints
 from pocketlora_export.cli.options import interrupts_ignored, load_adapter, load_rows, pack_limits
 from pocketlora_export.cli.train_report import TrainReport
 from pocketlora_export.data.dataset import Dataset
-from pocketlora_export.data.packing import MicroBatch, pack, steps
+from pocketlora_export.data.packing import pack, rows_crc32, steps
 from pocketlora_export.errors import PocketLoraError, Status, all_of
-from pocketlora_export.evaluate.metrics import Metrics, evaluate
 from pocketlora_export.runtime import (
     Activations,
     Adapter,
     Engine,
     EngineFacts,
     Optimizer,
+    Schedule,
     Step,
     Trainer,
     TrainerConfig,
@@ -27,6 +29,8 @@ from pocketlora_export.runtime import (
 from pocketlora_export.runtime.fit import fit
 
 DEFAULT_RANK = 8
+DEFAULT_ITERS = 100
+LION_BETA2 = 0.99
 # What stands for several modules, as the runtime has it.
 _PRESETS = ("attention", "all-linear")
 
@@ -38,7 +42,8 @@ class TrainJob:
     bundle: Path
     data: Path
     output: Path
-    iters: int = 100
+    iters: int | None = None
+    epochs: float | None = None
     learning_rate: float = 1e-4
     optimizer: str = "adamw"
     batch_size: int = 4
@@ -48,10 +53,23 @@ class TrainJob:
     target_modules: str | None = None
     dropout: float = 0.0
     weight_decay: float = 0.0
+    beta1: float | None = None
+    beta2: float | None = None
+    momentum: float = 0.0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    max_grad_norm: float = 0.0
+    max_skipped_steps: int = 3
     init_adapter: Path | None = None
     seed: int = 0
     valid: Path | None = None
     eval_every: int | None = None
+    patience: int | None = None
+    keep_best: bool = False
+    checkpoint_dir: Path | None = None
+    checkpoint_every: int = 50
+    keep: int = 2
+    resume: bool = False
     truncate: bool = False
     train_on_prompt: bool = False
     force: bool = False
@@ -61,6 +79,17 @@ class TrainJob:
     activations: str = "auto"
     scratch_dir: Path | None = None
     weights: str = "auto"
+
+    @property
+    def saves_best(self) -> bool:
+        """Whether the adapter of the best evaluation is saved, not the last one."""
+        return self.keep_best or self.patience is not None
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps for so many rows."""
+        if self.epochs is None:
+            return self.iters or DEFAULT_ITERS
+        return max(1, math.ceil(self.epochs * rows / (self.batch_size * self.grad_accumulation_steps)))
 
 
 def run_job(job: TrainJob, report: TrainReport) -> None:
@@ -73,14 +102,15 @@ def run_job(job: TrainJob, report: TrainReport) -> None:
         )[-1]
         trainer = stack.enter_context(Trainer(engine, config, init))
         report.planned(trainer.plan)
-        batches = None if held_out is None else pack(held_out.rows, pack_limits(engine))
-        validation = _Validation(job, engine, trainer, batches, report)
-        with report.running(job.iters, config.learning_rate):
-            _train(job, engine, trainer, rows, validation, report)
+        report.truncated(rows, engine.facts.train_t_max)
+        run = _Run(job, engine, trainer, rows, held_out, report)
+        with report.running(run.iters):
+            run.train()
         # The work is done and saving takes a moment: Ctrl-C no longer throws it away.
-        with trainer.adapter() as adapter, interrupts_ignored():
+        best = job.saves_best
+        with trainer.best_adapter() if best else trainer.adapter() as adapter, interrupts_ignored():
             save_adapter(adapter, job.output)
-        report.complete(job.output, engine.memory())
+        report.complete(job.output, trainer.progress(), engine.memory(), best=best)
 
 
 def _opened(job: TrainJob, stack: ExitStack) -> tuple[Engine, TrainerConfig, Dataset, Dataset | None, Adapter | None]:
@@ -100,7 +130,7 @@ def _opened(job: TrainJob, stack: ExitStack) -> tuple[Engine, TrainerConfig, Dat
         lambda: None if job.valid is None else _rows(job, engine, job.valid),
         lambda: None if job.init_adapter is None else stack.enter_context(load_adapter(engine, job.init_adapter)),
     )
-    return engine, config, rows, held_out, init
+    return engine, replace(config, total_steps=job.steps(len(rows.rows))), rows, held_out, init
 
 
 def check_options(job: TrainJob) -> None:
@@ -112,8 +142,12 @@ def check_options(job: TrainJob) -> None:
         problems.append(
             f"{', '.join(given)} cannot be combined with --init-adapter: training goes on with what the adapter has"
         )
-    if job.eval_every is not None and job.valid is None:
-        problems.append("--eval-every needs --valid FILE")
+    wanted = {"--eval-every": job.eval_every, "--patience": job.patience, "--keep-best": job.keep_best or None}
+    problems += [f"{name} needs --valid FILE" for name, value in wanted.items() if value is not None and not job.valid]
+    if job.iters is not None and job.epochs is not None:
+        problems.append("--iters and --epochs say the same in two ways: give one of them")
+    if job.resume and job.checkpoint_dir is None:
+        problems.append("--resume needs --checkpoint-dir FOLDER")
     if problems:
         raise PocketLoraError(Status.INVALID_ARGUMENT, "\n".join(problems))
 
@@ -123,13 +157,23 @@ def trainer_config(job: TrainJob, facts: EngineFacts) -> TrainerConfig:
     rank = job.rank if job.rank is not None else min(DEFAULT_RANK, facts.max_rank)
     modules = None if job.target_modules is None else tuple(filter(None, map(str.strip, job.target_modules.split(","))))
     _check_adapter_shape(rank, modules, facts)
+    defaults, optimizer = TrainerConfig(), Optimizer[job.optimizer.replace("-", "_").upper()]
     return TrainerConfig(
         rank=rank,
         alpha=job.alpha if job.alpha is not None else 2.0 * rank,
         target_modules=modules,
-        optimizer=Optimizer[job.optimizer.upper()],
+        optimizer=optimizer,
         learning_rate=job.learning_rate,
+        beta1=defaults.beta1 if job.beta1 is None else job.beta1,
+        beta2=(LION_BETA2 if optimizer == Optimizer.LION else defaults.beta2) if job.beta2 is None else job.beta2,
         weight_decay=job.weight_decay,
+        momentum=job.momentum,
+        schedule=Schedule[job.schedule.upper()],
+        warmup_steps=job.warmup_steps,
+        max_grad_norm=job.max_grad_norm,
+        max_skipped_steps=job.max_skipped_steps,
+        keep_best=job.saves_best,
+        patience=job.patience or 0,
         dropout=job.dropout,
         seed=job.seed,
         activations=Activations[job.activations.upper()],
@@ -155,53 +199,75 @@ def _rows(job: TrainJob, engine: Engine, path: Path) -> Dataset:
     return load_rows(engine, job.bundle, path, truncate=job.truncate, train_on_prompt=job.train_on_prompt)
 
 
-@dataclass(frozen=True)
-class _Validation:
-    """The held-out rows and when to evaluate them."""
+class _Run:
+    """The steps of one job, with what happens between them."""
 
-    job: TrainJob
-    engine: Engine
-    trainer: Trainer
-    batches: list[MicroBatch] | None
-    report: TrainReport
+    def __init__(
+        self,
+        job: TrainJob,
+        engine: Engine,
+        trainer: Trainer,
+        rows: Dataset,
+        held_out: Dataset | None,
+        report: TrainReport,
+    ) -> None:
+        self.iters = job.steps(len(rows.rows))
+        self._job, self._engine, self._trainer, self._rows, self._report = job, engine, trainer, rows, report
+        self._held_out = None if held_out is None else pack(held_out.rows, pack_limits(engine))
+        data = {
+            "rows": len(rows.rows),
+            "rows_crc32": rows_crc32(rows.rows),
+            "batch_size": job.batch_size,
+            "grad_accumulation_steps": job.grad_accumulation_steps,
+        }
+        self._checkpoints = Checkpoints(
+            job.checkpoint_dir, job.checkpoint_every, job.keep, trainer, report, user_state=data
+        )
+        self._done = 0
 
-    def due(self, step: int) -> bool:
-        """Before the first step, after the last, and every --eval-every steps between."""
-        every = self.job.eval_every
-        return step in (0, self.job.iters) or (every is not None and step % every == 0)
+    def train(self) -> None:
+        """All steps, or those that a checkpoint has left."""
+        found = self._checkpoints.resume(self._job.resume)
+        if found is not None:
+            self._done = found.step
+            if found.should_stop:
+                return
+        batches = steps(
+            self._rows.rows,
+            batch_size=self._job.batch_size,
+            accumulation=self._job.grad_accumulation_steps,
+            seed=self._job.seed,
+            limits=pack_limits(self._engine),
+            done=self._done,
+        )
+        try:
+            if self._done == 0:
+                self._validate(0)
+            fit(self._trainer, batches, self.iters - self._done, self._after)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._stopped()) from None
 
-    def run(self, step: int) -> None:
-        """Evaluate with the adapter as it is now, when it is time to."""
-        if self.batches is not None and self.due(step):
-            with self.trainer.adapter() as adapter:
-                self.report.validation(step, evaluate_adapter(self.engine, self.batches, adapter))
+    def _after(self, step: Step) -> bool:
+        self._done = step.step
+        self._report.step(step, self._trainer.progress(), self._engine.memory())
+        stop = self._validate(step.step)
+        self._checkpoints.after(step.step, last=stop or step.step == self.iters)
+        return stop
 
+    def _validate(self, step: int) -> bool:
+        """Before the first step, after the last, and every --eval-every steps between. True to stop early."""
+        every = self._job.eval_every
+        due = step in (0, self.iters) or (every is not None and step % every == 0)
+        if self._held_out is None or not due:
+            return False
+        found = self._trainer.validate(self._held_out)
+        self._report.validation(found)
+        return found.should_stop
 
-def evaluate_adapter(engine: Engine, batches: list[MicroBatch], adapter: Adapter | None = None) -> Metrics:
-    """Metrics of packed rows with an adapter, or with the bare base."""
-    active = [] if adapter is None else [adapter]
-    return evaluate(batches, lambda batch: engine.evaluate(batch, active))
-
-
-def _train(
-    job: TrainJob, engine: Engine, trainer: Trainer, rows: Dataset, validation: _Validation, report: TrainReport
-) -> None:
-    report.truncated(rows, engine.facts.train_t_max)
-    batches = steps(
-        rows.rows,
-        batch_size=job.batch_size,
-        accumulation=job.grad_accumulation_steps,
-        seed=job.seed,
-        limits=pack_limits(engine),
-    )
-
-    def after(step: Step) -> None:
-        report.step(step, engine.memory())
-        validation.run(step.step)
-
-    try:
-        validation.run(0)
-        fit(trainer, batches, job.iters, after)
-    except KeyboardInterrupt:
-        kept = f"{job.output} is as it was before" if job.output.exists() else "nothing was saved"
-        raise KeyboardInterrupt(f"after step {report.steps_done} of {job.iters}; {kept}") from None
+    def _stopped(self) -> str:
+        where = f"after step {self._done} of {self.iters}"
+        with interrupts_ignored():
+            if self._checkpoints.save(self._done):
+                return f"{where}; the same command with --resume goes on"
+        kept = f"{self._job.output} is as it was before" if self._job.output.exists() else "nothing was saved"
+        return f"{where}; {kept}"

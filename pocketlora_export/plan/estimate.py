@@ -11,10 +11,9 @@ from pocketlora_export.plan.kernels import NEON, Registers, Setting
 from pocketlora_export.plan.model import PlannedModel, PlannedProgram
 from pocketlora_export.plan.process import LIBRARIES, process_bytes
 
-Optimizer = Literal["adamw", "sgd", "sgd-momentum"]
+Optimizer = Literal["adamw", "adamw-8bit", "adafactor", "lion", "sgd", "sgd-momentum"]
 Activations = Literal["fp32", "fp16", "bf16"]
 CacheType = Literal["fp32", "fp16", "int8"]
-MOMENTS: dict[str, int] = {"adamw": 2, "sgd-momentum": 1, "sgd": 0}
 VALUE_BYTES: dict[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 # Rows of one prefill call unless the recipe says otherwise.
 PREFILL_ROWS = 256
@@ -110,7 +109,7 @@ def training(model: PlannedModel, setting: Training, machine: Machine) -> Estima
         block_inputs=memory.block_inputs(shape, setting.rows, VALUE_BYTES[setting.activations]),
         adapter=memory.adapter(shape, rank),
         gradients=memory.gradients(shape, rank, setting.accumulation),
-        optimizer=memory.optimizer(shape, rank, MOMENTS[setting.optimizer]),
+        optimizer=memory.optimizer(shape, rank, setting.optimizer),
         kv_cache=0,
         scratch=memory.training_values(shape, setting.rows) + scratch,
         other=memory.other(model.train.ports),

@@ -19,6 +19,9 @@ from pocketlora_export.plan.kernels import AVX512, Scratch, Setting, gradient_no
 FLOAT = 4
 # An adapter's matrices begin at cache lines of so many floats.
 LINE = 16
+# AdamW in 8 bits: values of one scale, and the smallest matrix that is kept so.
+MOMENT_BLOCK = 256
+MOMENTS_8BIT_FROM = 4096
 # Rows by which a sliding window moves on before the cache gives back its tail.
 WINDOW_RELEASE = 64
 # Measured: 363 in training, 282 in inference.
@@ -113,9 +116,20 @@ def gradients(shape: Shape, rank: int, passes: int = 2) -> int:
     return adapter(shape, rank) + (layer_gradients(shape, rank) if passes > 1 else 0)
 
 
-def optimizer(shape: Shape, rank: int, moments: int = 2) -> int:
-    """The state's vectors, as long as A and B: two for AdamW, one for SGD with momentum, none for SGD."""
-    return moments * FLOAT * parameters(shape, rank)
+def optimizer(shape: Shape, rank: int, kind: str = "adamw") -> int:
+    """The state's vectors, for A and B of every site: see docs/plan.md."""
+    matrices = [(rank, features) for site in shape.sites for features in site]
+    moments = {"adamw": 2, "adamw-8bit": 2, "lion": 1, "sgd-momentum": 1, "sgd": 0}
+    if kind == "adafactor":
+        return FLOAT * sum(rows + columns for rows, columns in matrices)
+    return moments[kind] * sum(_moment(rows * columns, kind == "adamw-8bit") for rows, columns in matrices)
+
+
+def _moment(elements: int, in_8_bits: bool) -> int:
+    """One number an element: fp32, or a byte and a scale for every block; small matrices stay fp32 (torchao)."""
+    if in_8_bits and elements >= MOMENTS_8BIT_FROM and elements % MOMENT_BLOCK == 0:
+        return elements + FLOAT * elements // MOMENT_BLOCK
+    return FLOAT * elements
 
 
 def cache_row(shape: Shape, dtype: str = "fp32") -> int:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime.arrays import PackedRows
 from pocketlora_export.runtime.trainer import Trainer
 from pocketlora_export.runtime.training import Step
 
 
-def fit(trainer: Trainer, batches: Iterator[Sequence[PackedRows]], iters: int, on_step: Callable[[Step], None]) -> Step:
-    """Run `iters` optimizer steps and return the last report.
+def fit(
+    trainer: Trainer, batches: Iterator[Sequence[PackedRows]], iters: int, on_step: Callable[[Step], bool | None]
+) -> None:
+    """Run at most `iters` optimizer steps.
 
     Args:
         trainer: the LoRA tensors and their optimizer.
         batches: the micro-batches of one step after the other.
-        iters: number of steps, at least 1.
-        on_step: called after every step.
-
-    Raises BACKEND_EXECUTION when the loss stops being a number.
+        iters: number of steps.
+        on_step: called after every step; True ends the training.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pocketlora-step") as worker:
         for _ in range(iters):
             step = _interruptible_step(worker, trainer, next(batches))
-            if not (math.isfinite(step.loss) and math.isfinite(step.grad_norm)):
-                raise PocketLoraError(
-                    Status.BACKEND_EXECUTION,
-                    f"training diverged: loss {step.loss}, gradient norm {step.grad_norm} at step {step.step}; "
-                    "nothing was saved; a lower --learning-rate may help",
-                )
-            on_step(step)
-        return step
+            if on_step(step):
+                return
 
 
 def _interruptible_step(worker: ThreadPoolExecutor, trainer: Trainer, batches: Sequence[PackedRows]) -> Step:

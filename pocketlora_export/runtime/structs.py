@@ -293,6 +293,8 @@ class Checkpoint(ctypes.Structure):
         ("skipped", c_char_p),
         ("nbytes", c_int64),
         ("seconds", c_double),
+        ("should_stop", c_int32),
+        ("best_step", c_int64),
     ]
 
 

@@ -130,4 +130,6 @@ class Trainer(Handle):
 def _checkpoint(found: structs.Checkpoint) -> Checkpoint:
     skipped = tuple(found.skipped.decode(errors="replace").splitlines())
     path, state = Path(os.fsdecode(found.path)), found.user_state.decode(errors="replace")
-    return Checkpoint(found.step, path, state, skipped, found.nbytes, found.seconds)
+    return Checkpoint(
+        found.step, path, state, skipped, found.nbytes, found.seconds, bool(found.should_stop), found.best_step
+    )

@@ -162,6 +162,8 @@ class Checkpoint:
     skipped: tuple[str, ...]
     nbytes: int
     seconds: float
+    should_stop: bool
+    best_step: int
 
 
 def trainer_options(config: TrainerConfig) -> structs.TrainerOptions:

@@ -31,6 +31,30 @@ size_t RowOrder::next() {
   return order_[position_++];
 }
 
+void RowOrder::go_to(uint64_t position) {
+  epoch_ = position / n_;
+  order_ = epoch_order(n_, seed_, epoch_++);
+  position_ = position % n_;
+}
+
+uint32_t rows_crc32(const std::vector<Row>& rows) {
+  uint32_t crc = 0xFFFFFFFFU;
+  const auto add = [&crc](int64_t value) {
+    for (int byte = 0; byte < 8; ++byte) {
+      crc ^= static_cast<uint32_t>(static_cast<uint64_t>(value) >> (8 * byte)) & 0xFFU;
+      for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1U) != 0 ? 0xEDB88320U : 0U);
+    }
+  };
+  for (const Row& row : rows) {
+    const auto length = static_cast<int64_t>(row.tokens.size());
+    add(length);
+    for (const int64_t part : row.lengths.empty() ? std::vector<int64_t>{length} : row.lengths) add(part);
+    for (const int64_t token : row.tokens) add(token);
+    for (const int64_t label : row.labels) add(label);
+  }
+  return ~crc;
+}
+
 pl_batch MicroBatch::view() const {
   return {sizeof(pl_batch), tokens.data(), labels.data(), segments.data(), tokens.size(), num_rows()};
 }

@@ -21,6 +21,8 @@ class RowOrder {
   /// @param n at least 1.
   RowOrder(size_t n, uint64_t seed) : n_(n), seed_(seed) {}
   size_t next();
+  /// As after so many calls of next() on a new one.
+  void go_to(uint64_t position);
 
  private:
   size_t n_;
@@ -29,6 +31,10 @@ class RowOrder {
   size_t position_ = 0;
   std::vector<size_t> order_;
 };
+
+/// CRC-32 (as zlib's) over all rows in order: for each its number of tokens, the lengths of its segments, its tokens
+/// and its labels, all as int64, little endian. Tells whether training goes on with the data that it began with.
+uint32_t rows_crc32(const std::vector<Row>& rows);
 
 /// What one micro-batch may hold.
 struct PackLimits {

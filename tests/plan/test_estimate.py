@@ -55,7 +55,10 @@ def test_formats_by_hand() -> None:
     assert memory.cache_row(SHAPE, "int8") == 2 * (64 + 4)
     assert memory.kv_cache(SHAPE, 1024, "fp16") == 2 * 3 * 1024 * 256
     assert memory.parameters(SHAPE, 8) == 6 * 8 * (1024 + 2048)
-    assert [memory.optimizer(SHAPE, 8, n) for n in (0, 1, 2)] == [n * 4 * 6 * 8 * 3072 for n in (0, 1, 2)]
+    elements = 6 * 8 * 3072
+    found = {kind: memory.optimizer(SHAPE, 8, kind) for kind in ("sgd", "sgd-momentum", "lion", "adamw", "adamw-8bit")}
+    whole = {"sgd": 0, "sgd-momentum": 4 * elements, "lion": 4 * elements, "adamw": 8 * elements}
+    assert found == whole | {"adamw-8bit": 2 * (elements + 4 * elements // 256)}
     assert memory.gradients(SHAPE, 8, 1) == memory.adapter(SHAPE, 8)
     assert memory.gradients(SHAPE, 8, 2) == memory.adapter(SHAPE, 8) + 2 * 8 * 3072 * 4
 

@@ -502,6 +502,8 @@ typedef struct pl_checkpoint {
   const char* skipped;    /**< one line for each: its path and what is wrong with it */
   int64_t nbytes;
   double seconds;
+  int32_t should_stop; /**< as pl_validation: non-zero where patience had run out by then */
+  int64_t best_step;   /**< as pl_validation */
 } pl_checkpoint;
 /**
  * Writes everything that training needs to go on exactly (docs/checkpoint.md) to a new folder in `dir`, atomically, and

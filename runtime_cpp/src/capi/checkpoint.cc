@@ -19,6 +19,8 @@ Status give(pl_trainer* trainer, pocketlora::CheckpointFacts found, pl_checkpoin
   facts.skipped = trainer->skipped_checkpoints.c_str();
   facts.nbytes = kept.nbytes;
   facts.seconds = kept.seconds;
+  facts.should_stop = trainer->trainer->best().should_stop() ? 1 : 0;
+  facts.best_step = trainer->trainer->best().state().best_step;
   return pocketlora::write_struct(facts, "checkpoint", checkpoint);
 }
 
