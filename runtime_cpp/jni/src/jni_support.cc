@@ -84,8 +84,11 @@ bool Options::read(const char* field, double* real, jlong* whole) {
   jobject const number = get(field, "Ljava/lang/Number;");
   if (number == nullptr) return false;
   jclass const its_class = env_->GetObjectClass(number);
+  // A Number of the JDK throws from neither; -Xcheck:jni wants to see that it is asked.
   *real = env_->CallDoubleMethod(number, env_->GetMethodID(its_class, "doubleValue", "()D"));
+  if (env_->ExceptionCheck() == JNI_TRUE) return false;
   *whole = env_->CallLongMethod(number, env_->GetMethodID(its_class, "longValue", "()J"));
+  if (env_->ExceptionCheck() == JNI_TRUE) return false;
   env_->DeleteLocalRef(its_class);
   env_->DeleteLocalRef(number);
   return true;
