@@ -60,7 +60,10 @@ class TestData:
         path.write_text('{"text": "fine"}\n{"text": \n\n{"txet": "x"}\n')
         message = train(path, 3)
         assert f"{path}:2: not JSON" in message
-        assert f"{path}:4: expected exactly one of 'text' and 'messages', found 'txet'" in message
+        assert (
+            f"{path}:4: expected exactly one of 'text', 'messages', 'prompt', 'segments', 'token_ids', found 'txet'"
+            in message
+        )
 
     def test_too_long(self, train: Callable[[Path, int], str], tmp_path: Path, tiny_bundle: Bundled) -> None:
         path = write_rows(tmp_path / "rows.jsonl", {"text": "fine"}, {"text": "x" * 60})
