@@ -18,7 +18,7 @@ PYTEST = $(VENV)/pytest -q
 PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist worksteal
 
 CXX_FILES = $(shell git ls-files --cached --others --exclude-standard 'kernels/*.h' 'kernels/*.cc' 'kernels/*.inc' \
-  'runtime_cpp/*.h' 'runtime_cpp/*.hpp' 'runtime_cpp/*.cc' 'runtime_cpp/*.c')
+  'runtime_cpp/*.h' 'runtime_cpp/*.hpp' 'runtime_cpp/*.cc' 'runtime_cpp/*.c' 'examples/*.c' 'examples/*.cc')
 
 .PHONY: help
 help: ## list the targets
@@ -82,7 +82,7 @@ demo: runtime ## quantize, lower, train two adapters and swap them, on the model
 
 # --------------------------------------------------------------------------------------------------------------- tests
 .PHONY: test
-test: lint test-cpp test-python test-arm ## everything that CI runs
+test: lint test-cpp test-python test-embed test-arm ## everything that CI runs
 
 .PHONY: test-cpp
 test-cpp: build ## C++ unit tests
@@ -90,7 +90,24 @@ test-cpp: build ## C++ unit tests
 
 .PHONY: test-python
 test-python: runtime ## Python tests without the slow ones
-	$(PYTEST_PARALLEL) -m "not slow and not arm"
+	$(PYTEST_PARALLEL) -m "not slow and not arm and not embed"
+
+build/stamps/java: .ci/system-packages.txt .ci/system_packages.sh
+	@.ci/system_packages.sh java
+	@mkdir -p $(@D) && touch $@
+
+# The package as an app gets it, and libpocketlora_jni as a project of its own that finds it there.
+.PHONY: install-embed
+install-embed: runtime build/stamps/java
+	@rm -rf build/embed-prefix
+	@cmake --install build/host --prefix build/embed-prefix > build/embed.log || { cat build/embed.log; exit 1; }
+	@cmake -S runtime_cpp/jni -B build/jni -G Ninja -DCMAKE_PREFIX_PATH="$(CURDIR)/build/embed-prefix" > build/embed.log \
+	  && cmake --build build/jni -j $(JOBS) && cmake --install build/jni --prefix build/embed-prefix > build/embed.log \
+	  || { cat build/embed.log; exit 1; }
+
+.PHONY: test-embed
+test-embed: install-embed ## apps in C, C++ and Java against the installed package; the Java API's tests
+	OMP_NUM_THREADS=1 $(PYTEST) -m embed tests/embed
 
 .PHONY: test-arm
 test-arm: runtime build-arm ## C++ unit tests, a training step and a decode of the aarch64 build under emulation
