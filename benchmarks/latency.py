@@ -3,6 +3,7 @@
 first-token: from the start of `pocketlora_run generate` to the line that tells its one new token. The page cache is
 emptied of the base, then warmed by two runs.
 short-example: training steps of few rows in two bundles of one model that differ in their longest row, alternating.
+swap, pause, resume: what a live engine does when it is told to (live_latency).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import click
 
+from benchmarks.live_latency import COMMANDS
 from benchmarks.results import REPOSITORY, Row, megabytes, run_child, write
 
 RUNNER = REPOSITORY / "build" / "host" / "tools" / "pocketlora_run"
@@ -100,6 +102,9 @@ def short_example(long_bundle: Path, short_bundle: Path, rows: int, threads: int
     ]
     write(output, "short_example", "A short example in bundles for longer ones", table)
 
+
+for _live in COMMANDS:
+    main.add_command(_live)
 
 if __name__ == "__main__":
     main()
