@@ -21,6 +21,7 @@ PL_JNI(jlong, Engine, nativeOpen)(JNIEnv* env, jclass, jbyteArray bundle, jobjec
   read.number("weights", &weights);
   options.weights = static_cast<pl_weights>(weights);
   read.number("memoryLimit", &options.memory_limit);
+  read.number("prefixCacheBytes", &options.prefix_cache_bytes);
   if (!succeeded(env, PL_OK)) return 0;
   pl_engine* engine = nullptr;
   return succeeded(env, pl_engine_open(Bytes(env, bundle).text(), &options, &engine)) ? to_java(engine) : 0;

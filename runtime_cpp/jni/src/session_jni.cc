@@ -47,12 +47,25 @@ PL_JNI(void, Session, nativeReset)(JNIEnv* env, jclass, jlong session) {
   succeeded(env, pl_session_reset(from_java<pl_session>(session)));
 }
 
+PL_JNI(void, Session, nativeTruncate)(JNIEnv* env, jclass, jlong session, jlong length) {
+  succeeded(env, pl_session_truncate(from_java<pl_session>(session), length));
+}
+
+PL_JNI(jlong, Session, nativeFork)(JNIEnv* env, jclass, jlong session) {
+  pl_session* fork = nullptr;
+  return succeeded(env, pl_session_fork(from_java<pl_session>(session), &fork)) ? pocketlora_jni::to_java(fork) : 0;
+}
+
+PL_JNI(void, Session, nativeCancel)(JNIEnv* env, jclass, jlong session) {
+  succeeded(env, pl_session_cancel(from_java<pl_session>(session)));
+}
+
 PL_JNI(jobject, Session, nativeInfo)(JNIEnv* env, jclass, jlong session) {
   pl_session_info info = sized<pl_session_info>();
   if (!succeeded(env, pl_session_get_info(from_java<pl_session>(session), &info))) return nullptr;
-  return new_object(env, "org/pocketlora/SessionInfo", "(JJIJJI)V", info.context_length, info.length,
+  return new_object(env, "org/pocketlora/SessionInfo", "(JJIJJIJ)V", info.context_length, info.length,
                     static_cast<jint>(info.cache_dtype), info.bytes_per_token, info.cache_resident,
-                    static_cast<jint>(info.compute));
+                    static_cast<jint>(info.compute), info.copied_tokens);
 }
 
 PL_JNI(void, Session, nativePrefill)(JNIEnv* env, jclass, jlong session, jlongArray tokens, jfloatArray logits) {

@@ -12,6 +12,7 @@ public final class EngineOptions {
   Number verifyBase;
   Number weights;
   Number memoryLimit;
+  Number prefixCacheBytes;
 
   /** The folder below programs/. */
   public EngineOptions backend(String value) {
@@ -40,6 +41,12 @@ public final class EngineOptions {
   /** Bytes that training and evaluation may allocate; 0 = no limit. The mapped base does not count. */
   public EngineOptions memoryLimit(long value) {
     memoryLimit = value;
+    return this;
+  }
+
+  /** Bytes for the KV rows of prompts, which other sessions then copy instead of computing them; 0 = off. */
+  public EngineOptions prefixCacheBytes(long value) {
+    prefixCacheBytes = value;
     return this;
   }
 }

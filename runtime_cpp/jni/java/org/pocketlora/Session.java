@@ -47,6 +47,36 @@ public final class Session extends ExclusiveHandle {
     }
   }
 
+  /** Forgets the tokens from there on. Listeners may call it. */
+  public void truncate(long length) {
+    long session = enterFromListener();
+    try {
+      nativeTruncate(session, length);
+    } finally {
+      leaveAlone();
+    }
+  }
+
+  /** A session with the same tokens, adapters and settings; neither sees what happens to the other. */
+  public Session fork() {
+    long session = enterAlone();
+    try {
+      return new Session(nativeFork(session), vocabSize);
+    } finally {
+      leaveAlone();
+    }
+  }
+
+  /** Ends the call that computes, or else the next one, with CANCELLED; from any thread. */
+  public void cancel() {
+    long session = enter();
+    try {
+      nativeCancel(session);
+    } finally {
+      leave();
+    }
+  }
+
   /** What the session holds. */
   public SessionInfo info() {
     long session = enterFromListener();
@@ -116,6 +146,12 @@ public final class Session extends ExclusiveHandle {
   private static native void nativeSetAdapters(long session, long[] adapters, float[] weights);
 
   private static native void nativeReset(long session);
+
+  private static native void nativeTruncate(long session, long length);
+
+  private static native long nativeFork(long session);
+
+  private static native void nativeCancel(long session);
 
   private static native SessionInfo nativeInfo(long session);
 

@@ -20,6 +20,9 @@ public final class SessionInfo {
   /** Never AUTO. */
   public final Compute compute;
 
+  /** Tokens whose rows came from the engine's prefix cache so far. */
+  public final long copiedTokens;
+
   /** Made by the native library. */
   SessionInfo(
       long contextLength,
@@ -27,12 +30,14 @@ public final class SessionInfo {
       int cacheDtype,
       long bytesPerToken,
       long cacheResident,
-      int compute) {
+      int compute,
+      long copiedTokens) {
     this.contextLength = contextLength;
     this.length = length;
     this.cacheDtype = CacheDtype.values()[cacheDtype];
     this.bytesPerToken = bytesPerToken;
     this.cacheResident = cacheResident;
     this.compute = Compute.values()[compute];
+    this.copiedTokens = copiedTokens;
   }
 }

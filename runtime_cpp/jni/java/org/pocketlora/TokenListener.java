@@ -4,7 +4,8 @@ package org.pocketlora;
 public interface TokenListener {
   /**
    * A token was chosen; it is called on the thread that generates. What it throws ends the generation and comes out of
-   * {@link Session#generate}. Of the session's methods it may call setAdapters, length, info and close.
+   * {@link Session#generate}. Of the session's methods it may call setAdapters, truncate, cancel, length, info and
+   * close.
    *
    * @return whether to go on; false stops after this token
    */

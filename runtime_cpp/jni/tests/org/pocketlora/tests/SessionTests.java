@@ -15,6 +15,7 @@ import org.pocketlora.Batch;
 import org.pocketlora.CacheDtype;
 import org.pocketlora.Compute;
 import org.pocketlora.Engine;
+import org.pocketlora.EngineOptions;
 import org.pocketlora.GenerateOptions;
 import org.pocketlora.GenerateReport;
 import org.pocketlora.Session;
@@ -47,7 +48,10 @@ final class SessionTests {
       tests.listenersUseTheSession();
       tests.otherThreads();
       tests.adapters();
+      tests.edits();
+      tests.cancelling();
     }
+    prefixes(bundle);
   }
 
   private static GenerateOptions options(int newTokens) {
@@ -178,6 +182,52 @@ final class SessionTests {
             return true;
           });
       elsewhere(session::reset);
+    }
+  }
+
+  private void edits() {
+    try (Session session = engine.createSession()) {
+      List<Long> expected = continued(session, options(NEW_TOKENS));
+      try (Session fork = session.fork()) {
+        equal(session.length(), fork.length(), "tokens of a fork");
+        fork.truncate(PROMPT.length - 1);
+        List<Long> tokens = new ArrayList<>();
+        fork.generate(new long[] {PROMPT[PROMPT.length - 1]}, options(NEW_TOKENS), token -> tokens.add(token));
+        equal(expected, tokens, "the same tokens again");
+        fails(Status.INVALID_ARGUMENT, "length", () -> fork.truncate(1000));
+      }
+    }
+  }
+
+  private void cancelling() {
+    try (Session session = engine.createSession()) {
+      List<Long> tokens = new ArrayList<>();
+      fails(
+          Status.CANCELLED,
+          "",
+          () ->
+              session.generate(
+                  PROMPT,
+                  options(NEW_TOKENS),
+                  token -> {
+                    elsewhere(session::cancel);
+                    return tokens.add(token);
+                  }));
+      equal(1, tokens.size(), "tokens before it was cancelled");
+      equal(NEW_TOKENS, continued(session, options(NEW_TOKENS)).size(), "tokens of the next call");
+    }
+  }
+
+  private static void prefixes(String bundle) {
+    try (Engine engine = Engine.open(bundle, new EngineOptions().prefixCacheBytes(1 << 24));
+        Session first = engine.createSession();
+        Session second = engine.createSession()) {
+      long[] prompt = new long[40];
+      Arrays.fill(prompt, 7);
+      first.prefill(prompt);
+      second.prefill(prompt);
+      equal(0L, first.info().copiedTokens, "tokens copied by the first");
+      check(second.info().copiedTokens > 0, "tokens copied by the second");
     }
   }
 
