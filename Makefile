@@ -60,6 +60,14 @@ build/asan/build.ninja: build/stamps/python
 	cmake $(CMAKE_COMMON) -B build/asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPOCKETLORA_SANITIZE=address,undefined \
 	  -Dexecutorch_DIR="$(EXECUTORCH)/share/cmake" > build/asan.log || { cat build/asan.log; exit 1; }
 
+build/tsan/build.ninja: build/stamps/python
+	cmake $(CMAKE_COMMON) -B build/tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPOCKETLORA_SANITIZE=thread -DPOCKETLORA_BUILD_TOOLS=OFF \
+	  -Dexecutorch_DIR="$(EXECUTORCH)/share/cmake" > build/tsan.log || { cat build/tsan.log; exit 1; }
+
+# A bundle for the C++ tests that need one; nothing notices when it is old.
+build/tsan/bundle/manifest.json: runtime
+	@test -e $@ || $(VENV)/pocketlora-export bundle -m models/pocket-llama-4m -o $(@D) --quant nf4
+
 # The aarch64 build runs here under emulation: correctness, never speed.
 build/stamps/arm: build/stamps/python .ci/arm_sysroot.sh constraints.txt
 	@.ci/system_packages.sh arm
@@ -123,6 +131,12 @@ test-slow: runtime ## the tests that take minutes
 test-asan: build/asan/build.ninja ## C++ unit tests under AddressSanitizer and UBSan
 	@cmake --build build/asan -j $(JOBS)
 	cd build/asan && $(CTEST)
+
+.PHONY: test-tsan
+test-tsan: build/tsan/build.ninja build/tsan/bundle/manifest.json ## the tests with threads under ThreadSanitizer
+	@cmake --build build/tsan -j $(JOBS) --target pocketlora_runtime_tests
+	POCKETLORA_TEST_BUNDLE="$(CURDIR)/build/tsan/bundle" build/tsan/pocketlora_runtime_tests \
+	  --gtest_filter='*Stress*:*Threads*:*SessionEdit*:*PrefixCache*:*AdapterWatch*'
 
 .PHONY: bench
 bench: runtime build-bench ## kernels, export time, memory, a training step beside PEFT: JSON and Markdown in build/bench-results

@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 
 def test_cpp_tests_with_a_bundle(shipped_bundle: Path, repository: Path) -> None:
     tests = repository / "build" / "host" / "pocketlora_runtime_tests"
@@ -16,3 +18,14 @@ def test_cpp_tests_with_a_bundle(shipped_bundle: Path, repository: Path) -> None
     skipped = {name.rstrip(",") for name in skipped}
     # Root may read everything, so one test has nothing to see then.
     assert skipped <= {"DamagedBundleTest.AFileThatCannotBeReadIsNotCalledDamaged"}
+
+
+@pytest.mark.slow
+def test_two_minutes_of_training_and_swaps(shipped_bundle: Path, repository: Path) -> None:
+    tests = repository / "build" / "host" / "pocketlora_runtime_tests"
+    settings = {"POCKETLORA_TEST_BUNDLE": str(shipped_bundle), "POCKETLORA_STRESS_SECONDS": "120"}
+    command = [tests, "--gtest_filter=StressTest.*"]
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "[  PASSED  ] 1 test" in done.stdout

@@ -66,3 +66,27 @@ def test_a_bundle_without_a_compact_tokenizer(program: Path, tmp_path: Path) -> 
     code, found = run(program, "tokenize", tmp_path, "--text", "a")
     assert code == Status.INPUT_UNSUPPORTED.exit_code
     assert "takes token ids only" in found["message"]
+
+
+def test_a_stop_string_ends_the_text_before_it(program: Path, tiny_bundle: Bundled) -> None:
+    options = ("generate", tiny_bundle.bundle, "--max-new-tokens", 24, "--threads", 1, "--prompt", "Note: ")
+    text = run(program, *options)[1]["text"]
+    stop = text[len(text) // 2 : len(text) // 2 + 3]
+    code, found = run(program, *options, "--stop", stop, "--stop", "never said")
+    assert code == 0
+    assert found["text"] == text[: text.index(stop)]
+    assert found["stop_reason"] == "stop string"
+
+
+def test_the_base_stands_in_for_a_missing_adapter(program: Path, tiny_bundle: Bundled, tmp_path: Path) -> None:
+    options = ("generate", tiny_bundle.bundle, "--max-new-tokens", 8, "--threads", 1, "--prompt-ids", "3,4,5")
+    base = run(program, *options)[1]
+    absent = ("--adapter", tmp_path / "absent")
+    assert run(program, *options, *absent)[0] == Status.ADAPTER_MISSING_FILE.exit_code
+    command = [str(program), *map(str, (*options, *absent)), "--adapter-fallback"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    warning, found = map(json.loads, done.stdout.splitlines())
+    assert (warning["event"], warning["code"]) == ("warning", int(Status.ADAPTER_MISSING_FILE))
+    assert "absent" in warning["message"]
+    assert found["token_ids"] == base["token_ids"]
+    assert found["adapter_fallback"] is True
