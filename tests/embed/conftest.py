@@ -44,7 +44,9 @@ def examples(repository: Path, prefix: Path, tmp_path_factory: pytest.TempPathFa
     """The commands of the examples, by language."""
     build = tmp_path_factory.mktemp("examples")
     programs = {name: [str(cmake_example(repository, prefix, name, build / name))] for name in ("c", "cpp")}
-    return programs | {"java": java_command(prefix, [repository / "examples" / "embed" / "java"], build / "java", "Main")}
+    return programs | {
+        "java": java_command(prefix, [repository / "examples" / "embed" / "java"], build / "java", "Main")
+    }
 
 
 def java_command(prefix: Path, sources: list[Path], classes: Path, main: str) -> list[str]:
