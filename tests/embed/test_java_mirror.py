@@ -1,4 +1,4 @@
-"""What org.pocketlora repeats of pocketlora.h: statuses, enums, options and reports. Read from sources, without a JDK."""
+"""What org.pocketlora repeats of pocketlora.h: statuses, enums, options, reports. Read from sources, without a JDK."""
 
 from __future__ import annotations
 
