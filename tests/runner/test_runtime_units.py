@@ -24,7 +24,7 @@ def test_cpp_tests_with_a_bundle(shipped_bundle: Path, repository: Path) -> None
 def test_two_minutes_of_training_and_swaps(shipped_bundle: Path, repository: Path) -> None:
     tests = repository / "build" / "host" / "pocketlora_runtime_tests"
     settings = {"POCKETLORA_TEST_BUNDLE": str(shipped_bundle), "POCKETLORA_STRESS_SECONDS": "120"}
-    command = [tests, "--gtest_filter=StressTest.*"]
+    command = [str(tests), "--gtest_filter=StressTest.*"]
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-4000:]
