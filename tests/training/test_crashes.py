@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint_is_passed_over(program: Path, shipped_bundle: Path
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], check=False).returncode != 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=False).returncode != 0:
         pytest.skip("mounting needs root")
     yield folder
     subprocess.run(["umount", folder], check=True)

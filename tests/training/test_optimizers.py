@@ -192,13 +192,13 @@ def test_100_steps_with_moments_in_8_bits(engine: Engine, batches: list[list[Row
         # Where a value lies in the middle between two codes, rounding decides, and a moment that was rounded the other
         # way stays one code away for a while.
         print(f"{moment}: {float((apart > 0).float().mean()):.1e} of the codes differ, by {int(apart.max())} at most")
-        assert float((apart > 0).float().mean()) <= 1e-2
-        assert torch.allclose(found[f"{moment}.scales"], scales, rtol=1e-2)
+        assert float((apart > 0).float().mean()) <= 1e-3
+        assert torch.allclose(found[f"{moment}.scales"], scales, rtol=1e-3)
     way = sum(float(((p.detach() - start[n]) ** 2).sum()) for n, p in reference.parameters.items())
     off = sum(float(((p.detach() - end[n]) ** 2).sum()) for n, p in reference.parameters.items())
     print(f"ADAMW_8BIT: {np.sqrt(off / way):.1e} of the way apart")
-    # One code is 1.4 % of the largest value of a block at most; of a hundredth of the elements.
-    assert np.sqrt(off / way) <= 1.4e-2 * 0.1
+    # One code more or less is at most 1.4 % of the largest moment of a block, in at most a thousandth of the elements.
+    assert np.sqrt(off / way) <= 1.4e-2 * np.sqrt(1e-3)
 
 
 @pytest.mark.parametrize(
