@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def check(start: Tensors, end: Tensors, reference: Reference, roundings: float, 
 
 
 SETTINGS = TrainerConfig(rank=16, learning_rate=1e-3, weight_decay=0.05, seed=3)
-ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.05}
+ADAMW: dict[str, Any] = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.05}
 
 
 def adafactor(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:

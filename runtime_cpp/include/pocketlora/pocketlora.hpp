@@ -75,6 +75,7 @@ inline pl_adapter_watch_options adapter_watch_options() {
   return detail::initialised(pl_adapter_watch_options_init_sized);
 }
 inline pl_trainer_options trainer_options() { return detail::initialised(pl_trainer_options_init_sized); }
+inline pl_checkpoint_options checkpoint_options() { return detail::initialised(pl_checkpoint_options_init_sized); }
 
 /** The makers give an empty handle on failure and say why in `error` (may be null); `options` may be null for the
  * defaults. */
@@ -104,6 +105,10 @@ inline TrainerHandle create_trainer(pl_engine* engine, const pl_trainer_options*
 }
 inline AdapterHandle trained_adapter(const pl_trainer* trainer, Error* error) {
   return detail::make<AdapterHandle>(error, [&](pl_adapter** out) { return pl_trainer_get_adapter(trainer, out); });
+}
+inline AdapterHandle best_adapter(const pl_trainer* trainer, Error* error) {
+  return detail::make<AdapterHandle>(error,
+                                     [&](pl_adapter** out) { return pl_trainer_get_best_adapter(trainer, out); });
 }
 
 /** What a trainer was planned for. @param error may be null. @return zeros on failure. */
