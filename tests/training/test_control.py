@@ -24,7 +24,8 @@ LAYERS = 4
 def saved(trainer: Trainer, folder: Path) -> dict[str, np.ndarray]:
     with trainer.adapter() as adapter:
         adapter.save(folder)
-    return load_file(folder / "adapter_model.safetensors")
+    tensors: dict[str, np.ndarray] = load_file(folder / "adapter_model.safetensors")
+    return tensors
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:

@@ -129,7 +129,9 @@ def adafactor(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """As transformers' Trainer makes it."""
     from transformers.optimization import Adafactor
 
-    return Adafactor(parameters, lr=1e-3, weight_decay=0.05, scale_parameter=False, relative_step=False)
+    options: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.05, "scale_parameter": False, "relative_step": False}
+    made: torch.optim.Optimizer = Adafactor(parameters, **options)
+    return made
 
 
 @pytest.mark.parametrize(
