@@ -24,7 +24,7 @@ from tests.support.tolerance import gradient_bound
 
 PROGRESS = {
     "step", "steps", "loss", "learning_rate", "tokens", "tokens_per_second", "grad_norm", "seconds_left", "rss_anon",
-    "rss_file",
+    "rss_file", "skipped_steps",
 }  # fmt: skip
 
 
