@@ -10,12 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bundles import Bundled, bundled
+from tests.support.models import TinyModel
+
 
 def call(*command: object, cwd: Path | None = None) -> str:
     """Run a command that must succeed; its stdout."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd=cwd)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(shared_tmp: Path) -> Bundled:
+    """The small bundle of the other tests, made in this process: that saves two starts of PyTorch."""
+    return bundled(shared_tmp, TinyModel(), here=True)
 
 
 @pytest.fixture(scope="session")
