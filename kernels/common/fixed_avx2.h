@@ -36,7 +36,18 @@ struct FixedAvx2 : Avx2 {
     look_up(table, _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble), b);
   }
 
-  static I load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  using Avx2::load;
+  /// Loads for several uses: the compiler would otherwise repeat each as its uses' memory operand.
+  template <int kCount>
+  static void load(const int16_t* p, I out[kCount]) {
+    for (int i = 0; i < kCount; ++i) out[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 16 * i));
+    if constexpr (kCount == 4) {
+      asm("" : "+x"(out[0]), "+x"(out[1]), "+x"(out[2]), "+x"(out[3]));
+    } else {
+      static_assert(kCount == 2, "a span of 32 or 64 columns");
+      asm("" : "+x"(out[0]), "+x"(out[1]));
+    }
+  }
   static S dot(I a, I b) { return _mm256_madd_epi16(a, b); }
   static S add(S a, S b) { return _mm256_add_epi32(a, b); }
   /// acc + scale * sums

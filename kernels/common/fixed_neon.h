@@ -29,7 +29,11 @@ struct FixedNeon : Neon {
     }
   }
 
-  static I load(const int16_t* p) { return vld1q_s16(p); }
+  using Neon::load;
+  template <int kCount>
+  static void load(const int16_t* p, I out[kCount]) {
+    for (int i = 0; i < kCount; ++i) out[i] = vld1q_s16(p + 8 * i);
+  }
   static S dot(I a, I b) { return vmlal_high_s16(vmull_s16(vget_low_s16(a), vget_low_s16(b)), a, b); }
   static S add(S a, S b) { return vaddq_s32(a, b); }
   static F add_scaled(S sums, const float* scale, F acc) { return vfmaq_n_f32(acc, vcvtq_f32_s32(sums), *scale); }

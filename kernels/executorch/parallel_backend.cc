@@ -14,7 +14,7 @@ namespace {
 #ifdef ET_USE_THREADPOOL
 
 // Chunks per thread: enough that a phone's slow cores do not hold up the fast ones.
-constexpr int64_t kChunksPerThread = 4;
+constexpr int64_t kChunksPerThread = 16;
 
 std::atomic<int64_t> g_num_threads{1};
 thread_local bool t_inside = false;

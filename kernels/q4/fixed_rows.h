@@ -71,6 +71,17 @@ FixedRows fix_rows(const float* x, int64_t n_rows, const Q4Matrix& w, float unit
   return {values, scales, step, scale_step};
 }
 
+/// The products' sums, added as a tree.
+template <class T, int kVectors>
+inline typename T::S fixed_dot(const typename T::I* a, const typename T::I* b) {
+  if constexpr (kVectors == 1) {
+    return T::dot(*a, *b);
+  } else {
+    constexpr int kHalf = kVectors / 2;
+    return T::add(fixed_dot<T, kHalf>(a, b), fixed_dot<T, kVectors - kHalf>(a + kHalf, b + kHalf));
+  }
+}
+
 /// Adds kSpan columns of one row pair of W to sums[2][kRows]. @param scale [kRows][16], of W times x.
 template <class T, int kRows, int kSpan>
 inline void fixed_span(const uint8_t* codes, const typename T::CodeTable& table, const int16_t* x, int64_t x_step,
@@ -80,14 +91,10 @@ inline void fixed_span(const uint8_t* codes, const typename T::CodeTable& table,
   PL_UNROLL for (int unit = 0; unit < kUnits; ++unit) {
     T::decode(codes + 32 * unit, table, a + unit * T::kVectors, b + unit * T::kVectors);
   }
-  constexpr int kValues = kSpan / kVectors;
   PL_UNROLL for (int i = 0; i < kRows; ++i) {
-    typename T::S a_sum, b_sum;
-    PL_UNROLL for (int v = 0; v < kVectors; ++v) {
-      const typename T::I xv = T::load(x + i * x_step + v * kValues);
-      a_sum = v == 0 ? T::dot(a[v], xv) : T::add(a_sum, T::dot(a[v], xv));
-      b_sum = v == 0 ? T::dot(b[v], xv) : T::add(b_sum, T::dot(b[v], xv));
-    }
+    typename T::I xv[kVectors];
+    T::template load<kVectors>(x + i * x_step, xv);
+    const typename T::S a_sum = fixed_dot<T, kVectors>(a, xv), b_sum = fixed_dot<T, kVectors>(b, xv);
     even[i] = T::add_scaled(a_sum, scale + i * kTileRows, even[i]);
     odd[i] = T::add_scaled(b_sum, scale + i * kTileRows + 1, odd[i]);
   }
@@ -110,8 +117,11 @@ void fixed_panel(const FixedRows& x, const Q4Matrix& w, const typename T::CodeTa
       const int64_t column = c * kTileCols + k;
       float scale[kRows][kTileRows];
       for (int i = 0; i < kRows; ++i) {
-        const float of_x = x.scales[i * x.scale_step + column / kFixedColumns];
-        for (int64_t r = 0; r < kTileRows; ++r) scale[i][r] = of_x * scales.values[k / kGroup][r];
+        // By hand: the compiler would take a vector of rows of x, and scatter it.
+        const typename T::F of_x = T::set1(x.scales[i * x.scale_step + column / kFixedColumns]);
+        for (int64_t r = 0; r < kTileRows; r += T::kLanes) {
+          T::store(scale[i] + r, T::mul(of_x, T::load(scales.values[k / kGroup] + r)));
+        }
       }
       for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
         const uint8_t* line = tile + (k / kLineBytes * 8 + pair) * kLineBytes;
