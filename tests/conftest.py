@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.support.bundles import Bundled, bundled, once, run_cli
 from tests.support.models import TinyModel
+
+# A shell that starts this in the background ignores Ctrl-C, and processes inherit that: the commands under test too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BundleFactory = Callable[[TinyModel], Bundled]

@@ -50,7 +50,7 @@ def tensors(folder: Path) -> dict[str, bytes]:
 
 def logits(engine: Engine, *active: tuple[Path, float]) -> Any:
     """Logits after the prompt, with the weighted adapters."""
-    session = Session(engine)
+    session = Session(engine, compute="fp32")
     session.set_adapters([(engine.load_adapter(folder), weight) for folder, weight in active])
     return session.prefill(PROMPT)
 
@@ -69,7 +69,7 @@ def test_peft_through_a_session_and_back(
     """Bit-identical tensors, the same scales, and peft loads the result."""
     original = make_adapter(**config)
     adapter = engine.load_adapter(original)
-    session = Session(engine)
+    session = Session(engine, compute="fp32")
     session.set_adapters([adapter])
     session.generate(PROMPT, Sampling(4, stop_tokens=()))
     adapter.save(tmp_path / "back")
@@ -155,7 +155,7 @@ def test_a_weighted_sum_is_that_of_peft(engine: Engine, make_adapter: Maker, tin
 
 def test_generate_takes_weights(engine: Engine, make_adapter: Maker, tiny_bundle: Bundled) -> None:
     one, two = make_adapter("one"), make_adapter("with:colon", 2, r=2)
-    session = Session(engine)
+    session = Session(engine, compute="fp32")
     session.set_adapters([(engine.load_adapter(one), WEIGHTS[0]), (engine.load_adapter(two), WEIGHTS[1])])
     options = ("--prompt", "hello", "--max-new-tokens", 12, "--json")
     weighted = ("--adapter", f"{one}:{WEIGHTS[0]}", "--adapter", f"{two}:{WEIGHTS[1]}")

@@ -48,7 +48,8 @@ def test_by_hand() -> None:
     assert memory["block_inputs"] == 4096  # 3 · 10 · 8 · 4 in whole pages
     assert memory["adapter"] == (a_and_b + scales) * 4
     assert memory["gradients"] == memory["adapter"] + 4096  # and those of one layer, 3 · (16 + 12) · 4
-    assert memory["optimizer"] == 2 * a_and_b * 4
+    # Two moments of every element, without the lines' padding.
+    assert memory["optimizer"] == 2 * 4 * 2 * ((3 * 8 + 8 * 3) + (3 * 8 + 4 * 3))
     assert memory["kv_cache"] == 4096  # 2 · 2 · 20 · 4 · 4
     assert memory["other"] == 14 * 360
 
