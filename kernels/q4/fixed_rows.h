@@ -113,6 +113,7 @@ void fixed_panel(const FixedRows& x, const Q4Matrix& w, const typename T::CodeTa
   const uint8_t* tile = w.tile(row_tile, 0);
   for (int64_t c = 0; c < w.col_tiles(); ++c, tile += bytes) {
     const TileScales<T> scales(tile, kTileCols / kGroup);
+    T::prefetch(tile + 2 * bytes + kCodeBytes);
     for (int64_t k = 0; k < kTileCols; k += kSpan) {
       const int64_t column = c * kTileCols + k;
       float scale[kRows][kTileRows];
@@ -125,7 +126,7 @@ void fixed_panel(const FixedRows& x, const Q4Matrix& w, const typename T::CodeTa
       }
       for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
         const uint8_t* line = tile + (k / kLineBytes * 8 + pair) * kLineBytes;
-        T::prefetch(line + bytes);
+        T::prefetch(line + 2 * bytes);
         fixed_span<T, kRows, kSpan>(line + k % kLineBytes, table, x.values + column, x.step, &scale[0][2 * pair],
                                     sums[2 * pair], sums[2 * pair + 1]);
       }
