@@ -42,7 +42,7 @@ def _manifest(bundle: Path, model: Path, recipe: Recipe, output: Path) -> Manife
     targets = described.modules()
     sites = described.sites(targets)
     decoder = described.decoder(quantization, targets, limits.max_seq_len)
-    programs = lower_model(decoder, sites, limits, recipe.backend, output)
+    programs = [program for name in recipe.backends for program in lower_model(decoder, sites, limits, name, output)]
     old = read_manifest(bundle).manifest
     return Manifest(
         generator=old.generator,

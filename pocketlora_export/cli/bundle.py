@@ -18,6 +18,7 @@ EXAMPLES = """\b
 Examples:
   pocketlora-export bundle -m models/pocket-llama-4m -o out/pocket
   pocketlora-export bundle -m meta-llama/Llama-3.2-1B -o out/llama-1b --quant nf4 --train-seq-len 256
+  pocketlora-export bundle -m ./my-model -o out/two --backend cpu --backend xnnpack
   pocketlora-export bundle -m ./my-model -o out/my --recipe int4 --target-modules q_proj,v_proj --max-rank 8
 """
 
@@ -31,6 +32,13 @@ Examples:
 @click.option("--quant", type=click.Choice(["nf4", "int4"]), help="4-bit scheme.  [default: nf4]")
 @click.option(
     "--group-size", type=int, help="Weights per scale: 64 for nf4; 32, 64 or 128 for int4.  [default: 64, 32]"
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(["cpu", "xnnpack"]),
+    help="Programs to lower; again for another backend over the same base, best first.  [default: cpu]",
 )
 @click.option("--max-seq-len", type=int, help="Longest context in generation.  [default: 512]")
 @click.option("--train-seq-len", type=int, help="Longest row in training.  [default: 256]")
@@ -83,10 +91,12 @@ def _terminated_like_ctrl_c() -> Iterator[None]:
 
 def recipe_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, nested as in a recipe."""
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None and value != ()}
     quant = {"quant": "scheme", "group_size": "group_size"}
     nested = {quant[key]: value for key, value in given.items() if key in quant}
     rest = {key: value for key, value in given.items() if key not in quant}
     if "target_modules" in rest:
         rest["target_modules"] = [name.strip() for name in rest["target_modules"].split(",") if name.strip()]
+    if "backends" in rest:
+        rest["backends"] = list(rest["backends"])
     return rest | ({"quant": nested} if nested else {})

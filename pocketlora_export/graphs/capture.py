@@ -6,7 +6,7 @@ dynamic shapes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,10 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pocketlora_export.graphs.stage import InputSpec, Limits, Stage
+from pocketlora_export.ops.library import NAMESPACE
+
+# What is traced in the place of a custom op, by the op's name without namespace.
+Decompositions = Mapping[str, Callable[..., Any]]
 
 
 class _Captured(torch.nn.Module):
@@ -54,20 +58,9 @@ def _drop_detach(traced: torch.fx.GraphModule) -> None:
     traced.recompile()
 
 
-def capture(stage: Stage, rows: int, limits: Limits) -> ExportedProgram:
-    """Trace a stage.
-
-    Args:
-        stage: what to capture.
-        rows: the largest number of token rows N; 1 makes N static.
-        limits: bounds of the dynamic dimensions.
-
-    Returns:
-        A functional program whose inputs are the stage's, in order; the only constants are small tables (rotary
-        frequencies).
-    """
+def flat_graph(stage: Stage, examples: Sequence[Tensor]) -> torch.fx.GraphModule:
+    """Trace a stage, autograd inside, into ops on positional inputs; every size is that of the examples."""
     names = [spec.name for spec in stage.inputs]
-    examples = [_example(spec, rows, limits) for spec in stage.inputs]
 
     def positional(*tensors: Tensor) -> tuple[Tensor, ...]:
         return stage.function(dict(zip(names, tensors, strict=True)))
@@ -76,7 +69,38 @@ def capture(stage: Stage, rows: int, limits: Limits) -> ExportedProgram:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     traced = make_fx(positional, tracing_mode="fake")(*(mode.from_tensor(example) for example in examples))
     _drop_detach(traced)
+    return traced
+
+
+def _decompose(program: ExportedProgram, decompositions: Decompositions) -> ExportedProgram:
+    """Replace custom ops by what their functions do, for every size of the dynamic dimensions.
+
+    The functions see fake tensors with symbolic sizes: they may read shapes, never values.
+    """
+    namespace = getattr(torch.ops, NAMESPACE)
+    table = {getattr(namespace, name).default: function for name, function in decompositions.items()}
+    decomposed: ExportedProgram = program.run_decompositions(table)
+    return decomposed
+
+
+def capture(stage: Stage, rows: int, limits: Limits, decompositions: Decompositions | None = None) -> ExportedProgram:
+    """Trace a stage.
+
+    Args:
+        stage: what to capture.
+        rows: the largest number of token rows N; 1 makes N static.
+        limits: bounds of the dynamic dimensions.
+        decompositions: custom ops that do not stay custom; they are replaced once the gradient has been traced, so
+            each op's own backward is what is decomposed.
+
+    Returns:
+        A functional program whose inputs are the stage's, in order; the only constants are small tables (rotary
+        frequencies).
+    """
+    examples = [_example(spec, rows, limits) for spec in stage.inputs]
+    traced = flat_graph(stage, examples)
     with torch.no_grad():
-        return torch.export.export(
+        program = torch.export.export(
             _Captured(traced), tuple(examples), dynamic_shapes=(tuple(_dims(stage.inputs, rows, limits)),), strict=False
         )
+        return _decompose(program, decompositions) if decompositions else program

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, ExecutorchProgramManager, to_edge
-from executorch.exir.passes import MemoryPlanningPass
-from torch.export import ExportedProgram
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge
+
+from pocketlora_export.lower.backend import Backend, Methods
 
 
-def lower(methods: dict[str, ExportedProgram]) -> ExecutorchProgramManager:
-    """Lower captured stages to one program.
+def _to_edge(methods: Methods) -> EdgeProgramManager:
+    return to_edge(dict(methods), compile_config=EdgeCompileConfig())
 
-    Inputs and outputs are left unplanned, so that the caller's pointers are used in place and nothing is copied.
-    """
-    edge = to_edge(methods, compile_config=EdgeCompileConfig())
-    return edge.to_executorch(
-        ExecutorchBackendConfig(
-            memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False, alloc_graph_output=False),
-            extract_delegate_segments=True,
-        )
-    )
+
+CPU = Backend("cpu", _to_edge)

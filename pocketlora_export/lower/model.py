@@ -14,14 +14,14 @@ from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.decoder import Decoder, LoraSite
 from pocketlora_export.graphs.stage import Dim, InputSpec, Limits, OutputSpec, Stage
 from pocketlora_export.graphs.trace import StageTrace, trace
-from pocketlora_export.lower import cpu
+from pocketlora_export.lower.backend import Backend
 from pocketlora_export.lower.planned import fixed_dimensions, planned_tensors
+from pocketlora_export.lower.registry import backend_named
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec, StageBinding
 from pocketlora_export.lower.stages import ProgramStages, infer_stages, train_stages
 
 Progress = Callable[[str], None]
 _DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.uint8: "uint8"}
-_BACKENDS = {"cpu": cpu.lower}
 
 
 def _dim(dim: Dim, rows: int) -> int | str:
@@ -94,25 +94,27 @@ def _lower_plan(
     decoder: Decoder,
     sites: list[LoraSite],
     limits: Limits,
-    backend: str,
+    backend: Backend,
     out_dir: Path,
     progress: Progress,
 ) -> ProgramSpec:
     captured, traces = {}, {}
     for stage, rows in plan.stages:
-        progress(f"{plan.kind}: {stage.name}")
-        captured[stage.name] = capture(stage, rows, limits)
+        progress(f"{backend.name} {plan.kind}: {stage.name}")
+        captured[stage.name] = capture(stage, rows, limits, backend.decompositions)
         # Before the lowering, which changes the captured graphs.
         traces[stage.name] = trace(captured[stage.name], stage, rows)
-    progress(f"{plan.kind}: to ExecuTorch")
-    program = _BACKENDS[backend](captured)
+    progress(f"{backend.name} {plan.kind}: to ExecuTorch")
+    program = backend.lower(captured)
     fixed = [problem for stage, rows in plan.stages for problem in fixed_dimensions(program, stage, rows)]
-    raise_all(Status.INTERNAL, f"the {plan.kind} program was not lowered for every number of rows:", fixed)
-    file = f"programs/{backend}/{plan.kind}.pte"
+    raise_all(
+        Status.INTERNAL, f"the {plan.kind} program for {backend.name} was not lowered for every number of rows:", fixed
+    )
+    file = f"programs/{backend.name}/{plan.kind}.pte"
     _write(program, out_dir / file)
     arenas = _arena_bytes(program)
     methods = tuple(_method(stage, limits, program, arenas[stage.name], traces[stage.name]) for stage, _ in plan.stages)
-    return ProgramSpec(backend, plan.kind, file, methods, _bindings(decoder, plan, sites))
+    return ProgramSpec(backend.name, plan.kind, file, methods, _bindings(decoder, plan, sites))
 
 
 def progress_steps(decoder: Decoder) -> int:
@@ -137,7 +139,7 @@ def lower_model(
         decoder: the stages, from a family.
         sites: every LoRA site of the bundle.
         limits: bounds of the dynamic dimensions.
-        backend: "cpu".
+        backend: the name of one (`backend_named`).
         out_dir: the bundle's folder.
         progress: called with a short description before each step, `progress_steps` times.
 
@@ -145,4 +147,5 @@ def lower_model(
         The train and the infer program.
     """
     plans = (train_stages(decoder, limits), infer_stages(decoder, limits))
-    return [_lower_plan(plan, decoder, sites, limits, backend, out_dir, progress) for plan in plans]
+    described = backend_named(backend)
+    return [_lower_plan(plan, decoder, sites, limits, described, out_dir, progress) for plan in plans]

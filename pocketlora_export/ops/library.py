@@ -12,6 +12,7 @@ NAMESPACE = "pocketlora"
 _library = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyped-call]
 
 Reference = Callable[..., Any]
+_references: dict[str, Reference] = {}
 
 
 class Op(Protocol):
@@ -56,6 +57,7 @@ def define(name: str, args: str, *, returns: int, reference: Reference, fake: Re
         reference: eager implementation, the definition of the op.
         fake: returns empty tensors of the outputs' shapes.
     """
+    _references[name] = reference
     result = "Tensor" if returns == 1 else "(" + ", ".join(["Tensor"] * returns) + ")"
     _library.define(f"{name}({args}) -> {result}")  # type: ignore[no-untyped-call]
     _library.define(_out_schema(name, args, returns))  # type: ignore[no-untyped-call]
@@ -69,3 +71,8 @@ def define(name: str, args: str, *, returns: int, reference: Reference, fake: Re
 def autograd(name: str, backward: Callable[..., Any], setup_context: Callable[..., None]) -> None:
     """Register the autograd formula of an op defined here."""
     torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=setup_context, lib=_library)
+
+
+def reference(name: str) -> Reference:
+    """The eager implementation that defines an op; `name` has no namespace."""
+    return _references[name]

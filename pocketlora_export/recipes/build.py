@@ -27,6 +27,7 @@ from pocketlora_export.graphs.decoder import LoraSite
 from pocketlora_export.graphs.stage import Limits
 from pocketlora_export.graphs.weights import Quantization
 from pocketlora_export.lower.model import lower_model, progress_steps
+from pocketlora_export.lower.registry import backend_named
 from pocketlora_export.lower.spec import ProgramSpec
 from pocketlora_export.quantize.source import Source, check_tensors, open_source
 from pocketlora_export.quantize.stored import StoredTensor
@@ -80,6 +81,7 @@ def prepare(model: str, recipe: Recipe) -> Job:
     tensors = describe.stored_tensors(decoder.weights(), quantization)
     targets, *_ = all_of(
         lambda: choose_targets(recipe, decoder.modules(), decoder.target_presets()),
+        lambda: _check_backends(recipe, quantization),
         lambda: _check_lengths(recipe, facts),
         lambda: check_tensors(source, tensors),
         lambda: _check_chat_template(source.folder),
@@ -98,6 +100,11 @@ def _with_generation_eos(facts: ModelFacts, folder: Path) -> ModelFacts:
         raise PocketLoraError(Status.INPUT_MALFORMED, f"{path}: not a JSON object ({error})") from error
     extra = found if isinstance(found, list) else [found] if isinstance(found, int) else []
     return dataclasses.replace(facts, eos_token_ids=tuple(dict.fromkeys([*facts.eos_token_ids, *extra])))
+
+
+def _check_backends(recipe: Recipe, quantization: Quantization) -> None:
+    problems = [problem for name in recipe.backends for problem in backend_named(name).problems(quantization)]
+    raise_all(Status.INPUT_UNSUPPORTED, "not every backend can do what the recipe asks for:", problems)
 
 
 def _check_lengths(recipe: Recipe, facts: ModelFacts) -> None:
@@ -148,10 +155,15 @@ def _tell_of_earlier_work(work: Work, kept: int, progress: Progress) -> None:
 
 def _lower(job: Job, folder: Path, progress: Progress) -> list[ProgramSpec]:
     decoder = job.model.decoder(job.quantization, job.targets, job.limits.max_seq_len)
-    progress.begin("lowering", progress_steps(decoder))
-    return lower_model(
-        decoder, list(job.sites), job.limits, job.recipe.backend, folder, lambda step: progress.advance(1, step)
-    )
+    progress.begin("lowering", progress_steps(decoder) * len(job.recipe.backends))
+
+    def step(what: str) -> None:
+        progress.advance(1, what)
+
+    sites, backends = list(job.sites), job.recipe.backends
+    return [
+        program for backend in backends for program in lower_model(decoder, sites, job.limits, backend, folder, step)
+    ]
 
 
 def _write_texts(job: Job, folder: Path) -> tuple[Tokenizer, list[str]]:

@@ -156,8 +156,9 @@ def stage_entries(programs: Sequence[ProgramSpec]) -> list[m.Stages]:
 def memory_entry(
     facts: ModelFacts, sites: Sequence[LoraSite], limits: Limits, programs: Sequence[ProgramSpec]
 ) -> m.Memory:
-    """`memory`."""
-    windows = [block.window for block in programs[0].stages.blocks]
+    """`memory`, of the backend that is listed first."""
+    first = [program for program in programs if program.backend == programs[0].backend]
+    windows = [block.window for block in first[0].stages.blocks]
     shape = shape_of(facts, [(site.in_features, site.out_features) for site in sites], windows)
     bounds = Bounds(
         train_rows=limits.train_t_max,
@@ -166,4 +167,4 @@ def memory_entry(
         rank=limits.max_rank,
         segments=limits.max_segments,
     )
-    return m.Memory(**estimate(shape, bounds, {program.kind: program.methods for program in programs}))
+    return m.Memory(**estimate(shape, bounds, {program.kind: program.methods for program in first}))

@@ -13,6 +13,8 @@ from pocketlora_export.errors import PocketLoraError, Status, raise_all
 from pocketlora_export.q4 import GROUP_SIZES
 
 Positive = Annotated[int, Field(ge=1)]
+# Those of lower/registry.py, repeated so that options are checked without PyTorch.
+BackendName = Literal["cpu", "xnnpack"]
 DEFAULT_GROUP = {"nf4": 64, "int4": 32}
 
 
@@ -43,7 +45,7 @@ class Recipe(_Strict):
     """How to make a bundle."""
 
     quant: ModelQuant = ModelQuant()
-    backend: Literal["cpu"] = "cpu"
+    backends: Annotated[list[BackendName], Field(min_length=1)] = ["cpu"]
     max_seq_len: Annotated[int, Field(ge=2)] = 512
     train_seq_len: Annotated[int, Field(ge=2)] = 256
     prefill_seq_len: Annotated[int, Field(ge=2)] | None = None
@@ -126,7 +128,7 @@ def _validate(values: Mapping[str, Any], where: str, status: Status) -> Recipe:
     except ValidationError as error:
         problems = [_explain(e) for e in error.errors()]
     else:
-        problems = _group_problems(recipe)
+        problems = _group_problems(recipe) + _backend_problems(recipe)
         if not problems:
             return recipe
     raise PocketLoraError(status, "\n".join([f"{where}: the recipe is not valid:", *(f"  - {p}" for p in problems)]))
@@ -139,6 +141,11 @@ def _group_problems(recipe: Recipe) -> list[str]:
         for key, quant in quants.items()
         if quant is not None and quant.group not in GROUP_SIZES[quant.scheme]
     ]
+
+
+def _backend_problems(recipe: Recipe) -> list[str]:
+    repeated = sorted({name for name in recipe.backends if recipe.backends.count(name) > 1})
+    return [f"backends: {name} is named twice" for name in repeated]
 
 
 def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pocketlora_export import ops
 from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.parts.columns import columns
 from pocketlora_export.graphs.stage import Limits, OutputSpec, Stage, Tensors, runtime_input
-from pocketlora_export.lower import cpu
+from pocketlora_export.lower.cpu import CPU
 from pocketlora_export.lower.planned import fixed_dimensions
 
 LIMITS = Limits(max_seq_len=16, train_t_max=8, prefill_t_max=8, max_rank=4, max_segments=2)
@@ -27,7 +27,7 @@ GATED = Stage("gated", (runtime_input("x", ("N", 6)),), (OutputSpec("y", torch.f
     ("captured", "problems"), [(8, []), (1, ["gated: input 'x': dimension N came out as 1"])], ids=["any", "one"]
 )
 def test_fixed_rows_are_noticed(captured: int, problems: list[str]) -> None:
-    program = cpu.lower({GATED.name: capture(GATED, captured, LIMITS)})
+    program = CPU.lower({GATED.name: capture(GATED, captured, LIMITS)})
     assert fixed_dimensions(program, GATED, 8) == problems
     assert fixed_dimensions(program, GATED, captured) == []
 

@@ -92,7 +92,7 @@ def test_unknown_keys_are_all_named_with_file(tmp_path: Path) -> None:
     assert error.status is Status.INPUT_MALFORMED
     for text in (
         str(path),
-        "max_sequence: unknown key; known here: quant, backend",
+        "max_sequence: unknown key; known here: quant, backends",
         "quant.kind: unknown key; known here: scheme",
     ):
         assert text in str(error)
@@ -109,7 +109,9 @@ def test_unknown_keys_are_all_named_with_file(tmp_path: Path) -> None:
         ("quant: {group_size: 32}", "quant.group_size: nf4 takes 64, found 32"),
         ("quant: {scheme: int4, group_size: 48}", "quant.group_size: int4 takes 32, 64, 128, found 48"),
         ("quant: {embedding: {scheme: nf4, group_size: 128}}", "quant.embedding.group_size: nf4 takes 64"),
-        ("backend: quantum", "backend"),
+        ("backends: [quantum]", "backends.0: Input should be 'cpu'"),
+        ("backends: []", "backends: List should have at least 1 item"),
+        ("backends: [cpu, xnnpack, cpu]", "backends: cpu is named twice"),
         ("- a list", "expected keys and values, found list"),
         ("a: [", "not YAML"),
     ],

@@ -1,0 +1,56 @@
+"""What a backend says of itself: what it can lower, and how. One file per backend beside this one holds a `Backend`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from executorch.exir import EdgeProgramManager, ExecutorchBackendConfig, ExecutorchProgramManager
+from executorch.exir.passes import MemoryPlanningPass
+from torch.export import ExportedProgram
+
+from pocketlora_export.graphs.capture import Decompositions
+from pocketlora_export.graphs.weights import Quantization, QuantScheme
+
+Methods = Mapping[str, ExportedProgram]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A backend.
+
+    Attributes:
+        name: of the folder programs/<name>/ and in the manifest.
+        to_edge: captured stages to the edge dialect, with what the backend takes delegated to it.
+        delegates: names by which the program asks for its delegates at run time; none for `cpu`.
+        decompositions: our ops that do not stay custom, by name, and what is traced in their place (`decompose`).
+        refused: whether the backend cannot do a 4-bit scheme, and why: a reason, or None.
+    """
+
+    name: str
+    to_edge: Callable[[Methods], EdgeProgramManager]
+    delegates: tuple[str, ...] = ()
+    decompositions: Decompositions = field(default_factory=dict)
+    refused: Callable[[QuantScheme], str | None] = lambda scheme: None
+
+    def problems(self, quantization: Quantization) -> list[str]:
+        """Everything of a job that this backend cannot do, with the reasons."""
+        roles = {"linear": quantization.linear, "embedding": quantization.embedding, "head": quantization.head}
+        found = {role: self.refused(scheme) for role, scheme in roles.items()}
+        return [
+            f"backend {self.name}: {role}: {roles[role].scheme} in groups of {roles[role].group_size}: {reason}"
+            for role, reason in found.items()
+            if reason is not None
+        ]
+
+    def lower(self, methods: Methods) -> ExecutorchProgramManager:
+        """Lower captured stages to one program.
+
+        Inputs and outputs are left unplanned, so that the caller's pointers are used in place and nothing is copied.
+        """
+        return self.to_edge(methods).to_executorch(
+            ExecutorchBackendConfig(
+                memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False, alloc_graph_output=False),
+                extract_delegate_segments=True,
+            )
+        )
