@@ -149,6 +149,10 @@ class Engine(Handle):
         check(library().pl_engine_get_memory(self.pointer, memory))
         return MemoryAccount(**{f.name: getattr(memory, f.name) for f in fields(MemoryAccount)})
 
+    def verify_base(self) -> None:
+        """Hash the base as it lies on the disk now. BUNDLE_CORRUPT when it is not what the manifest says."""
+        check(library().pl_engine_verify_base(self.pointer))
+
     def load_adapter(self, directory: Path) -> Adapter:
         """Load a PEFT folder. Raises with every mismatch listed when it does not fit this bundle."""
         pointer = ctypes.c_void_p()

@@ -26,6 +26,8 @@ PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "pl_engine_close": (None, [c_void_p]),
     "pl_engine_get_info": (c_int32, [c_void_p, POINTER(structs.EngineInfo)]),
     "pl_engine_get_memory": (c_int32, [c_void_p, POINTER(structs.Memory)]),
+    "pl_engine_verify_base": (c_int32, [c_void_p]),
+    "pl_file_sha256": (c_int32, [c_char_p, c_char_p]),
     "pl_adapter_load": (c_int32, [c_void_p, c_char_p, POINTER(c_void_p)]),
     "pl_adapter_save": (c_int32, [c_void_p, c_char_p]),
     "pl_adapter_free": (None, [c_void_p]),
@@ -75,6 +77,9 @@ PROTOTYPES: dict[str, tuple[object, list[object]]] = {
         [c_void_p, c_char_p, POINTER(structs.CheckpointOptions), POINTER(structs.Checkpoint)],
     ),
     "pl_trainer_load_checkpoint": (c_int32, [c_void_p, c_char_p, POINTER(structs.Checkpoint)]),
+    "pl_trainer_log_event": (c_int32, [c_void_p, c_char_p]),
+    "pl_artifact_options_init_sized": (None, [POINTER(structs.ArtifactOptions), c_size_t]),
+    "pl_trainer_save_artifact": (c_int32, [c_void_p, c_char_p, POINTER(structs.ArtifactOptions)]),
     "pl_trainer_set_learning_rate": (c_int32, [c_void_p, c_float]),
     "pl_trainer_step": (c_int32, [c_void_p, POINTER(structs.Batch), c_size_t, POINTER(structs.StepReport)]),
     "pl_trainer_forward_backward": (

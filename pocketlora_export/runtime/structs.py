@@ -298,6 +298,12 @@ class Checkpoint(ctypes.Structure):
     ]
 
 
+class ArtifactOptions(ctypes.Structure):
+    """pl_artifact_options."""
+
+    _fields_ = [("struct_size", c_size_t), ("best", c_int32), ("run_json", c_char_p)]
+
+
 class EvalReport(ctypes.Structure):
     """pl_eval_report."""
 
@@ -330,6 +336,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "pl_validation": Validation,
     "pl_checkpoint_options": CheckpointOptions,
     "pl_checkpoint": Checkpoint,
+    "pl_artifact_options": ArtifactOptions,
     "pl_eval_report": EvalReport,
 }
 

@@ -96,6 +96,23 @@ class Trainer(Handle):
         check(library().pl_trainer_load_checkpoint(self.pointer, os.fsencode(folder), found))
         return _checkpoint(found)
 
+    def log_event(self, line: str) -> None:
+        """Keep an event of this training, one line of JSON; checkpoints and artifacts have it."""
+        check(library().pl_trainer_log_event(self.pointer, line.encode("utf-8", "backslashreplace")))
+
+    def save_artifact(self, directory: Path, *, best: bool = False, run_json: str = "{}") -> None:
+        """Write what this training leaves behind (docs/artifact.md).
+
+        Args:
+            directory: the folder, which appears complete.
+            best: the adapter of the best validation, not the one as it is now.
+            run_json: a JSON object, `run` of metadata.json.
+        """
+        options = structs.ArtifactOptions()
+        library().pl_artifact_options_init_sized(options, ctypes.sizeof(options))
+        options.best, options.run_json = int(best), run_json.encode("utf-8", "backslashreplace")
+        check(library().pl_trainer_save_artifact(self.pointer, os.fsencode(directory), options))
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Use another learning rate from the next step on."""
         check(library().pl_trainer_set_learning_rate(self.pointer, learning_rate))

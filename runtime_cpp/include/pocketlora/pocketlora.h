@@ -136,9 +136,15 @@ typedef struct pl_memory {
 } pl_memory;
 PL_API pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory);
 
+/** Hashes base.ptd as it lies on the disk now. @return PL_BUNDLE_CORRUPT when it is not what the manifest says. */
+PL_API pl_status pl_engine_verify_base(const pl_engine* engine);
+/** SHA-256 of any file. @param hex [65]: 64 hex digits and 0. @return PL_INPUT_MISSING, PL_IO_READ. */
+PL_API pl_status pl_file_sha256(const char* path, char* hex);
+
 /* ---------------------------------------------------------------- adapters */
 
-/** Loads a PEFT folder (adapter_config.json, adapter_model.safetensors). Every mismatch is listed in the message. */
+/** Loads a PEFT folder (adapter_config.json, adapter_model.safetensors). Every mismatch is listed in the message; where
+ * the folder has a checksums.json (docs/artifact.md), both files are held to it. */
 PL_API pl_status pl_adapter_load(pl_engine* engine, const char* dir, pl_adapter** out);
 /** Writes a PEFT folder atomically: files are written beside, fsynced and renamed. */
 PL_API pl_status pl_adapter_save(const pl_adapter* adapter, const char* dir);
@@ -519,6 +525,31 @@ PL_API pl_status pl_trainer_save_checkpoint(pl_trainer* trainer, const char* dir
  * as it was. @param checkpoint may be NULL.
  */
 PL_API pl_status pl_trainer_load_checkpoint(pl_trainer* trainer, const char* dir, pl_checkpoint* checkpoint);
+/**
+ * Keeps an event of this training (docs/events.md), one line of JSON: checkpoints take all of them along, and
+ * pl_trainer_save_artifact writes them. @return PL_INVALID_ARGUMENT when it is no event, or a `progress` that does not
+ * follow the step of the last one.
+ */
+PL_API pl_status pl_trainer_log_event(pl_trainer* trainer, const char* line);
+
+typedef struct pl_artifact_options {
+  size_t struct_size;
+  int32_t best;         /**< non-zero: the adapter of the best validation (option keep_best); default 0: as it is */
+  const char* run_json; /**< a JSON object for `run` of metadata.json: what the caller knows; default NULL = {} */
+} pl_artifact_options;
+/** As pl_engine_options_init_sized. */
+PL_API void pl_artifact_options_init_sized(pl_artifact_options* options, size_t struct_size);
+/** Sets struct_size and the defaults. */
+static inline void pl_artifact_options_init(pl_artifact_options* options) {
+  pl_artifact_options_init_sized(options, sizeof(*options));
+}
+/**
+ * Writes what this training leaves behind (docs/artifact.md), atomically: the adapter as pl_adapter_save does, where it
+ * comes from, the events, and checksums of it all. @param options NULL = the defaults. @return PL_INVALID_STATE when
+ * the best adapter is asked for and none is kept.
+ */
+PL_API pl_status pl_trainer_save_artifact(const pl_trainer* trainer, const char* dir,
+                                          const pl_artifact_options* options);
 /** Copies one gradient. @param name PEFT key, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight". @param
  * n elements. */
 PL_API pl_status pl_trainer_get_gradient(const pl_trainer* trainer, const char* name, float* out, size_t n);

@@ -76,6 +76,7 @@ inline pl_adapter_watch_options adapter_watch_options() {
 }
 inline pl_trainer_options trainer_options() { return detail::initialised(pl_trainer_options_init_sized); }
 inline pl_checkpoint_options checkpoint_options() { return detail::initialised(pl_checkpoint_options_init_sized); }
+inline pl_artifact_options artifact_options() { return detail::initialised(pl_artifact_options_init_sized); }
 
 /** The makers give an empty handle on failure and say why in `error` (may be null); `options` may be null for the
  * defaults. */

@@ -20,7 +20,8 @@ class Adapter {
  public:
   using Pointer = std::shared_ptr<const Adapter>;
 
-  /// Reads a PEFT folder and checks it against the layout; all mismatches of a kind are listed in one error.
+  /// Reads a PEFT folder and checks it against its checksums.json, where it has one, and the layout; all mismatches of
+  /// a kind are listed in one error.
   static Result<Pointer> load(std::shared_ptr<const AdapterLayout> layout, const std::string& dir);
 
   /// The tensors alone, for a config that is known. @param path of a safetensors file as write_tensors() makes it.
@@ -43,8 +44,8 @@ class Adapter {
 
   /// Writes adapter_config.json, README.md and adapter_model.safetensors (fp32) as PEFT does, atomically.
   Status save(const std::string& dir) const;
-  /// The same files into a folder that the caller commits.
-  Status write(AtomicDirectory* folder) const;
+  /// The same files into a folder that the caller commits. @param training section of Markdown for the card.
+  Status write(AtomicDirectory* folder, const std::string& training = "") const;
   /// The tensors alone.
   Status write_tensors(const std::string& path) const;
 

@@ -5,6 +5,8 @@
 #include <set>
 
 #include "adapters/adapter.h"
+#include "adapters/adapter_card.h"
+#include "adapters/adapter_checksums.h"
 #include "common/json_access.h"
 #include "store/atomic_file.h"
 #include "store/float_formats.h"
@@ -16,6 +18,7 @@ namespace {
 constexpr char kConfigFile[] = "adapter_config.json";
 constexpr char kTensorFile[] = "adapter_model.safetensors";
 constexpr char kCardFile[] = "README.md";
+const char* const kRunFiles[] = {"metadata.json", "training_metrics.jsonl", kAdapterChecksumsFile};
 constexpr char kBaseHashKey[] = "pocketlora.base_sha256";
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -91,18 +94,6 @@ void read_tensor(const SafetensorsFile& file, const std::string& name, float* ou
   }
 }
 
-std::string model_card(const AdapterLayout& layout, const AdapterConfig& config) {
-  // A JSON string is a YAML string: whatever the name holds, the front matter stays well-formed.
-  std::string text = "---\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- pocketlora\n";
-  if (!layout.base_model_name.empty()) text += "base_model: " + Json(layout.base_model_name).dump() + "\n";
-  text += "---\n\n# LoRA adapter\n\nTrained with PocketLoRA over a 4-bit base.\n\n";
-  text += format("- rank %lld, alpha %g%s\n", static_cast<long long>(config.rank), config.alpha,
-                 config.use_rslora ? " (rank-stabilized)" : "");
-  text += "- target modules: " + join_names(config.target_modules(layout)) + "\n";
-  text += "- SHA-256 of the base (`base.ptd`): `" + layout.base_sha256 + "`\n";
-  return text;
-}
-
 Result<SafetensorsFile> open_tensors(const AdapterLayout& layout, const std::string& path) {
   return SafetensorsFile::open(path, PL_ADAPTER_MISSING_FILE, PL_ADAPTER_CORRUPT, max_header(layout));
 }
@@ -111,6 +102,7 @@ Result<SafetensorsFile> open_tensors(const AdapterLayout& layout, const std::str
 
 Result<Adapter::Pointer> Adapter::load(std::shared_ptr<const AdapterLayout> layout, const std::string& dir) {
   const std::string path = dir + "/" + kTensorFile;
+  PL_RETURN_IF_ERROR(check_adapter_checksums(dir));
   PL_ASSIGN_OR_RETURN(const SafetensorsFile file, open_tensors(*layout, path));
   PL_RETURN_IF_ERROR(check_base(*layout, file));
   PL_ASSIGN_OR_RETURN(AdapterConfig config,
@@ -152,8 +144,8 @@ Status Adapter::write_tensors(const std::string& path) const {
   return write_safetensors(path, tensors, {{"format", "pt"}, {kBaseHashKey, layout_->base_sha256}});
 }
 
-Status Adapter::write(AtomicDirectory* folder) const {
-  PL_RETURN_IF_ERROR(write_whole_file(folder->add(kCardFile), model_card(*layout_, config_)));
+Status Adapter::write(AtomicDirectory* folder, const std::string& training) const {
+  PL_RETURN_IF_ERROR(write_whole_file(folder->add(kCardFile), adapter_card(*layout_, config_, training)));
   PL_RETURN_IF_ERROR(write_whole_file(folder->add(kConfigFile), adapter_config_text(*layout_, config_)));
   return write_tensors(folder->add(kTensorFile));
 }
@@ -161,6 +153,8 @@ Status Adapter::write(AtomicDirectory* folder) const {
 Status Adapter::save(const std::string& dir) const {
   PL_ASSIGN_OR_RETURN(AtomicDirectory folder, AtomicDirectory::create(dir));
   PL_RETURN_IF_ERROR(write(&folder));
+  // What another adapter's training left behind in this place does not belong to this one.
+  for (const char* name : kRunFiles) folder.retire(name);
   return folder.commit();
 }
 

@@ -64,6 +64,10 @@ TEST(Arguments, NullHandlesAreRefusedByName) {
   expect_null_refused(pl_trainer_forward_backward(nullptr, nullptr, 0, nullptr), "trainer");
   expect_null_refused(pl_trainer_get_gradient(nullptr, "x", &value, 1), "trainer");
   expect_null_refused(pl_trainer_get_adapter(nullptr, nullptr), "trainer");
+  expect_null_refused(pl_trainer_log_event(nullptr, "{}"), "trainer");
+  expect_null_refused(pl_trainer_save_artifact(nullptr, "x", nullptr), "trainer");
+  expect_null_refused(pl_engine_verify_base(nullptr), "engine");
+  expect_null_refused(pl_file_sha256("x", nullptr), "hex");
   expect_null_refused(pl_engine_evaluate(nullptr, nullptr, 0, nullptr, nullptr, nullptr), "engine");
   EXPECT_EQ(pl_session_length(nullptr), 0);
 }
@@ -77,6 +81,7 @@ TEST(Arguments, NullIsReleasedAndInitialisedWithoutHarm) {
   pl_session_options_init(nullptr);
   pl_generate_options_init(nullptr);
   pl_trainer_options_init(nullptr);
+  pl_artifact_options_init(nullptr);
 }
 
 /// Only the first `size` bytes are the caller's; the struct ends where its memory ends.

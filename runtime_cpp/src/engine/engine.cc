@@ -10,6 +10,7 @@
 #include "kernels/common/scratch.h"
 #include "kernels/executorch/parallel_backend.h"
 #include "kernels/executorch/register.h"
+#include "store/sha256.h"
 
 namespace pocketlora {
 namespace {
@@ -89,6 +90,14 @@ Result<std::shared_ptr<Engine>> Engine::open(const std::string& dir, const Engin
   scratch_reset_peak();  // what earlier engines needed is not this one's
   release_free_heap();
   return engine;
+}
+
+Status Engine::verify_base() const {
+  const std::string path = bundle_.path(manifest().base_file);
+  PL_ASSIGN_OR_RETURN(const std::string found, sha256_file(path, PL_BUNDLE_MISSING_FILE));
+  if (found == layout_->base_sha256) return Status();
+  return error(PL_BUNDLE_CORRUPT, "%s: expected SHA-256 %s, found %s", path.c_str(), layout_->base_sha256.c_str(),
+               found.c_str());
 }
 
 void Engine::choose_streaming() {

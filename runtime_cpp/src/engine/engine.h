@@ -45,6 +45,9 @@ class Engine {
   /// KV rows of prompts that sessions have computed; null when off.
   BlobCache* prefix_cache() const { return prefix_cache_.get(); }
 
+  /// Hashes the base's file as it is now. @return BUNDLE_CORRUPT when it is not what the manifest says.
+  Status verify_base() const;
+
   /// @return BACKEND_MISSING when the bundle has no such program.
   Result<StageGraph*> train_graph();
   Result<StageGraph*> infer_graph();

@@ -193,6 +193,7 @@ AtomicDirectory::AtomicDirectory(AtomicDirectory&& other) noexcept
     : path_(std::move(other.path_)),
       temporary_(std::move(other.temporary_)),
       names_(std::move(other.names_)),
+      retired_(std::move(other.retired_)),
       within_(other.within_) {
   other.temporary_.clear();
 }
@@ -200,6 +201,7 @@ AtomicDirectory::AtomicDirectory(AtomicDirectory&& other) noexcept
 AtomicDirectory::~AtomicDirectory() {
   if (temporary_.empty()) return;
   for (const std::string& name : names_) file_calls::unlink((temporary_ + "/" + name).c_str());
+  for (const std::string& name : retired_) file_calls::unlink((temporary_ + "/" + name).c_str());
   file_calls::rmdir(temporary_.c_str());
 }
 
@@ -228,6 +230,7 @@ Status AtomicDirectory::move_files() const {
   for (const std::string& name : names_) {
     PL_RETURN_IF_ERROR(rename_over(temporary_ + "/" + name, path_ + "/" + name));
   }
+  for (const std::string& name : retired_) file_calls::unlink((path_ + "/" + name).c_str());
   return sync_directory(path_);
 }
 
@@ -238,7 +241,10 @@ bool AtomicDirectory::target_holds_other_files() const {
   while (const dirent* entry = ::readdir(folder)) {
     const std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
-    others = others || std::find(names_.begin(), names_.end(), name) == names_.end();
+    const auto listed = [&name](const std::vector<std::string>& list) {
+      return std::find(list.begin(), list.end(), name) != list.end();
+    };
+    others = others || !(listed(names_) || listed(retired_));
   }
   ::closedir(folder);
   return others;

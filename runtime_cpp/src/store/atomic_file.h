@@ -38,8 +38,8 @@ class AtomicFile {
 /// Writes a folder of files as one thing. The target may be a symbolic link to a folder. Files are written (with
 /// AtomicFile) into a temporary folder beside the target; commit() then
 ///  - renames the folder when the target does not exist or is an empty folder: one atomic step;
-///  - exchanges the two folders when every file in the target is about to be replaced: one atomic step where the file
-///  system has it;
+///  - exchanges the two folders when every file in the target is about to be replaced or retired: one atomic step where
+///  the file system has it;
 ///  - else (the target holds other files, which are kept) moves the files over one by one in the order of add(): each
 ///  is
 ///    replaced atomically, and the last one added is the last one replaced.
@@ -59,6 +59,8 @@ class AtomicDirectory {
 
   /// Announces a file. @return the path to write it to.
   std::string add(const std::string& name);
+  /// A file of the old version that the new one does not have: it goes when the others are replaced.
+  void retire(const std::string& name) { retired_.push_back(name); }
   /// The announced files, in order.
   const std::vector<std::string>& names() const { return names_; }
   /// Where an announced file is until commit().
@@ -76,7 +78,7 @@ class AtomicDirectory {
 
   std::string path_;
   std::string temporary_;
-  std::vector<std::string> names_;
+  std::vector<std::string> names_, retired_;
   bool within_;  ///< the temporary folder lies in the target
 };
 

@@ -163,6 +163,25 @@ TEST(AtomicDirectory, KeepsFilesOfOthers) {
   EXPECT_EQ(dir.num_entries(), 1U);
 }
 
+TEST(AtomicDirectory, RetiredFilesGoWithTheOldVersion) {
+  const TempDir dir;
+  for (const bool others : {false, true}) {  // exchanged as a whole, and file by file
+    ASSERT_TRUE(write_folder(dir / "d", {{"a", "old"}, {"gone", "old"}}).ok());
+    if (others) write_text_file(dir / "d/notes.txt", "mine");
+    Result<AtomicDirectory> folder = AtomicDirectory::create(dir / "d");
+    ASSERT_TRUE(folder.ok());
+    ASSERT_TRUE(write_atomically(folder.value().add("a"), "new").ok());
+    folder.value().retire("gone");
+    folder.value().retire("absent");
+    EXPECT_TRUE(std::filesystem::exists(dir / "d/gone"));
+    ASSERT_TRUE(folder.value().commit().ok());
+    EXPECT_EQ(read_text_file(dir / "d/a"), "new");
+    EXPECT_FALSE(std::filesystem::exists(dir / "d/gone"));
+    EXPECT_EQ(std::filesystem::exists(dir / "d/notes.txt"), others);
+  }
+  EXPECT_EQ(dir.num_entries(), 1U);
+}
+
 TEST(AtomicDirectory, InterruptedWriteLeavesNothing) {
   const TempDir dir;
   {

@@ -23,6 +23,7 @@ constexpr char kAdapterFile[] = "adapter_model.safetensors";
 constexpr char kBestFile[] = "best_model.safetensors";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
 constexpr char kTrainingFile[] = "training.json";
+constexpr char kMetricsFile[] = "training_metrics.jsonl";
 constexpr size_t kMaxOptimizerHeader = 64 << 10;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -68,6 +69,14 @@ int64_t bytes_in(const AtomicDirectory& folder) {
 }
 
 // ---------------------------------------------------------------- reading
+
+/// The events so far; a training that tells of none has no such file.
+Status read_metrics(const std::string& path, MetricsLog* metrics) {
+  struct stat facts = {};
+  if (::stat(path.c_str(), &facts) != 0) return Status();
+  PL_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path, PL_INPUT_MALFORMED));
+  return metrics->restore(std::string(reinterpret_cast<const char*>(file.data()), file.size()), path);
+}
 
 Result<Json> read_json(const std::string& path) {
   PL_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path, PL_INPUT_MALFORMED));
@@ -163,6 +172,7 @@ Result<CheckpointContents> read_one(const std::string& path, const std::shared_p
   contents.facts.step = file.state.step;
   contents.facts.path = path;
   contents.facts.user_state = file.user_state;
+  PL_RETURN_IF_ERROR(read_metrics(path + "/" + kMetricsFile, &contents.metrics));
   PL_ASSIGN_OR_RETURN(contents.adapter, Adapter::load(layout, path));
   if (file.best_file == kAdapterFile) contents.best = contents.adapter;
   if (file.best_file == kBestFile) {
@@ -198,6 +208,7 @@ Result<CheckpointFacts> write_checkpoint(const CheckpointSource& source, const s
   }
   PL_RETURN_IF_ERROR(write_optimizer(files.add(kOptimizerFile), *source.optimizer));
   PL_RETURN_IF_ERROR(write_whole_file(files.add(kTrainingFile), training_text(source)));
+  if (!source.metrics.empty()) PL_RETURN_IF_ERROR(write_whole_file(files.add(kMetricsFile), source.metrics));
   PL_RETURN_IF_ERROR(add_checksums(&files));
   facts.nbytes = bytes_in(files);
   PL_RETURN_IF_ERROR(files.commit());

@@ -10,6 +10,7 @@
 #include "common/result.h"
 #include "optim/optimizer.h"
 #include "trainer/best_adapter.h"
+#include "trainer/metrics_log.h"
 
 namespace pocketlora {
 
@@ -31,6 +32,7 @@ struct CheckpointSource {
   const Optimizer* optimizer = nullptr;
   Json settings;  ///< what must be the same when training goes on
   std::string user_state;
+  std::string metrics;  ///< the lines of MetricsLog; "" = there are none
 };
 
 struct CheckpointFacts {
@@ -49,6 +51,7 @@ struct CheckpointContents {
   CheckpointFacts facts;
   TrainingState state;
   Adapter::Pointer adapter, best;
+  MetricsLog metrics;
 };
 
 /// Reads the newest checkpoint whose files are as they were written. @param settings as in CheckpointSource.

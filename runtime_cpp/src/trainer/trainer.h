@@ -15,6 +15,7 @@
 #include "trainer/best_adapter.h"
 #include "trainer/checkpoint.h"
 #include "trainer/loss_pass.h"
+#include "trainer/metrics_log.h"
 #include "trainer/packed_batch.h"
 #include "trainer/run_control.h"
 #include "trainer/step_passes.h"
@@ -80,6 +81,12 @@ class Trainer {
 
   Result<CheckpointFacts> save_checkpoint(const std::string& dir, int64_t keep, const std::string& user_state);
   Result<CheckpointFacts> load_checkpoint(const std::string& dir);
+  /// The events of this training: checkpoints keep them, artifacts are written with them.
+  MetricsLog& metrics() { return metrics_; }
+  /// Writes the folder of this run (docs/artifact.md). @param best the adapter of the best validation, not the one as
+  /// it is now. @return INVALID_STATE when there is none.
+  Status save_artifact(const std::string& dir, bool best, const std::string& run_json,
+                       const std::string& version) const;
   /// @param name PEFT key. @return INVALID_ARGUMENT for an unknown name or another number of elements.
   Status get_gradient(const std::string& name, Span<float> out) const;
   /// A snapshot: nothing is copied until the trainer's next step, and only if somebody holds it then.
@@ -130,6 +137,7 @@ class Trainer {
   TrainerOptions options_;
   TrainingState state_;  ///< its optimizer_steps and best are only filled for checkpoints
   BestAdapter best_;
+  MetricsLog metrics_;
   bool has_gradients_ = false;
   RunControl control_;
   double trained_seconds_ = 0.0;  ///< of this process' steps, and their number and tokens

@@ -1,9 +1,10 @@
-// Trainer::save_checkpoint and load_checkpoint: what a training needs to go on exactly.
+// Trainer::save_checkpoint, load_checkpoint and save_artifact: what a training needs to go on, and what it leaves behind.
 
 #include <memory>
 #include <utility>
 
 #include "engine/charged_adapter.h"
+#include "trainer/artifact.h"
 #include "trainer/trainer.h"
 
 namespace pocketlora {
@@ -79,6 +80,7 @@ Result<CheckpointFacts> Trainer::save_checkpoint(const std::string& dir, int64_t
   source.optimizer = optimizer_.get();
   source.settings = settings();
   source.user_state = user_state;
+  source.metrics = metrics_.text();
   return write_checkpoint(source, dir, keep);
 }
 
@@ -89,6 +91,7 @@ Result<CheckpointFacts> Trainer::load_checkpoint(const std::string& dir) {
   // Nobody else has it yet.
   take_adapter(std::const_pointer_cast<Adapter>(std::move(contents.adapter)));
   state_ = contents.state;
+  metrics_ = std::move(contents.metrics);
   Adapter::Pointer best;
   if (best_is_current) {
     best = adapter_;
@@ -103,6 +106,26 @@ Result<CheckpointFacts> Trainer::load_checkpoint(const std::string& dir) {
   facts.skipped_steps = state_.skipped_steps;
   control_.set(facts);
   return std::move(contents.facts);
+}
+
+Status Trainer::save_artifact(const std::string& dir, bool best, const std::string& run_json,
+                              const std::string& version) const {
+  if (best && best_.adapter() == nullptr) {
+    return error(PL_INVALID_STATE, "no best adapter is kept: set keep_best, then call pl_trainer_validate");
+  }
+  ArtifactSource source;
+  source.adapter = best ? best_.adapter() : adapter_;
+  source.best = best;
+  source.adapter_step = best ? best_.state().best_step : state_.step;
+  source.steps = state_.step;
+  source.skipped_steps = state_.skipped_steps;
+  source.tokens = state_.tokens;
+  source.manifest = &engine_->manifest();
+  source.metrics = &metrics_;
+  source.settings = settings();
+  source.version = version;
+  source.run_json = run_json;
+  return write_artifact(source, dir);
 }
 
 }  // namespace pocketlora

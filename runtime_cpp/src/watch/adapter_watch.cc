@@ -6,14 +6,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
+#include "adapters/adapter_checksums.h"
 #include "engine/charged_adapter.h"
 
 namespace pocketlora {
 namespace {
 
-const char* const kFiles[] = {"adapter_config.json", "adapter_model.safetensors"};
+// The last one need not be there.
+const char* const kFiles[] = {"adapter_config.json", "adapter_model.safetensors", kAdapterChecksumsFile};
+constexpr size_t kRequiredFiles = 2;
 
 int64_t modified_ns(const struct stat& file) {
 #if defined(__APPLE__)
@@ -65,9 +69,12 @@ Result<std::set<std::string>> AdapterWatch::names() const {
 
 AdapterWatch::Stamp AdapterWatch::stamp(const std::string& name) const {
   Stamp stamp;
-  for (size_t i = 0; i < 2; ++i) {
+  for (size_t i = 0; i < std::size(kFiles); ++i) {
     struct stat file{};
-    if (::stat((dir_ + "/" + name + "/" + kFiles[i]).c_str(), &file) != 0 || !S_ISREG(file.st_mode)) return Stamp();
+    if (::stat((dir_ + "/" + name + "/" + kFiles[i]).c_str(), &file) != 0 || !S_ISREG(file.st_mode)) {
+      if (i < kRequiredFiles) return Stamp();
+      continue;
+    }
     const int64_t modified = modified_ns(file);
     const int64_t facts[] = {static_cast<int64_t>(file.st_dev), static_cast<int64_t>(file.st_ino),
                              static_cast<int64_t>(file.st_size), modified};

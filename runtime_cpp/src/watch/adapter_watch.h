@@ -54,7 +54,7 @@ class AdapterWatch {
 
   /// What tells one version of a folder from another; all zeros when a file is missing.
   struct Stamp {
-    std::array<int64_t, 8> facts{};
+    std::array<int64_t, 12> facts{};
     int64_t newest_ns = 0;
     bool complete() const { return facts[0] != 0 || facts[1] != 0; }
     bool operator==(const Stamp& other) const { return facts == other.facts; }
