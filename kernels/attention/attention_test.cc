@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <list>
 
 #include "kernels/attention/reference.h"
 #include "kernels/common/half.h"
@@ -47,14 +48,14 @@ void run_backward(const AttentionCase& c, Buffers& b, Isa isa) {
 
 void expect_all(const Guarded<float>& actual, const Bounded& expected, const std::string& what) {
   ASSERT_EQ(static_cast<size_t>(actual.size()), expected.value.size()) << what;
-  for (int64_t i = 0; i < actual.size() && !::testing::Test::HasFailure(); ++i) {
+  for (int64_t i = 0; i < actual.size(); ++i) {
     const size_t at = static_cast<size_t>(i);
-    test::expect_near(actual[i], expected.value[at], expected.bound[at], what + " at " + std::to_string(i));
+    const auto where = [&] { return what + " at " + std::to_string(i); };
+    if (!test::expect_near(actual[i], expected.value[at], expected.bound[at], where)) return;
   }
 }
 
-void check(Isa isa, const AttentionCase& c) {
-  const AttentionReference reference(c);
+void check(Isa isa, const AttentionCase& c, const AttentionReference& reference) {
   Buffers b(c);
   run_forward(c, b, isa);
   expect_all(b.out, reference.out, c.name() + " out");
@@ -87,10 +88,27 @@ std::vector<AttentionCase> cases() {
   return all;
 }
 
-#define PL_KERNEL(isa, forward, backward, store)                                             \
-  TEST(Attention, forward) {                                                                 \
-    if (!isa_supported(Isa::isa)) GTEST_SKIP() << isa_name(Isa::isa) << " is not supported"; \
-    for (const AttentionCase& c : cases()) check(Isa::isa, c);                               \
+struct ReferredCase {
+  explicit ReferredCase(const AttentionCase& the_case) : c(the_case), reference(c) {}
+  ReferredCase(const ReferredCase&) = delete;  // the reference points into it
+  AttentionCase c;
+  AttentionReference reference;
+};
+
+/** The cases with their references, which take longer than the kernels: made once for all instruction sets. */
+const std::list<ReferredCase>& referred_cases() {
+  static const std::list<ReferredCase> all = [] {
+    std::list<ReferredCase> made;
+    for (const AttentionCase& c : cases()) made.emplace_back(c);
+    return made;
+  }();
+  return all;
+}
+
+#define PL_KERNEL(isa, forward, backward, store)                                               \
+  TEST(Attention, forward) {                                                                   \
+    if (!isa_supported(Isa::isa)) GTEST_SKIP() << isa_name(Isa::isa) << " is not supported";   \
+    for (const ReferredCase& each : referred_cases()) check(Isa::isa, each.c, each.reference); \
   }
 #include "kernels/attention/kernels.inc"
 #undef PL_KERNEL
@@ -103,7 +121,8 @@ void check_differences(const AttentionCase& c, std::vector<double> test::WideInp
   for (size_t i = 0; i < gradient.value.size(); ++i) {
     const auto slope =
         test::central_difference([&] { return test::weighted_output(c, wide); }, wide.*input, i, magnitude);
-    test::expect_near(gradient.value[i], slope.value, slope.error, c.name() + " at " + std::to_string(i));
+    test::expect_near(gradient.value[i], slope.value, slope.error,
+                      [&] { return c.name() + " at " + std::to_string(i); });
   }
 }
 
@@ -220,13 +239,14 @@ TEST(AttentionCached, EveryFormatIsTheReferenceOnTheStoredRows) {
         AttentionCase rounded = c;
         rounded.k = values_of(format, stored_rows(format, c.k, kv_heads, dim), dim);
         rounded.v = values_of(format, stored_rows(format, c.v, kv_heads, dim), dim);
-        const AttentionReference reference(rounded);
+        const int64_t first = 60;
+        const AttentionReference reference = AttentionReference::forward(rounded, first);
         for (Isa isa : supported_isas()) {
-          const int64_t first = 60;
           const std::vector<float> out = cached(c, format, first, 23, isa);
-          for (size_t i = 0; i < out.size() && !::testing::Test::HasFailure(); ++i) {
+          const auto where = [&, format = format] { return name_of(c, format, isa); };
+          for (size_t i = 0; i < out.size(); ++i) {
             const size_t at = i + static_cast<size_t>(first * c.q_stride());
-            test::expect_near(out[i], reference.out.value[at], reference.out.bound[at], name_of(c, format, isa));
+            if (!test::expect_near(out[i], reference.out.value[at], reference.out.bound[at], where)) return;
           }
         }
       }

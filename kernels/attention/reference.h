@@ -76,14 +76,16 @@ void for_each_row(const AttentionCase& c, F f) {
   }
 }
 
-/** Σ a[x + d] · b[y + d], or of the absolute values. */
+/** Σ a[x + d] · b[y + d]. @param magnitude that of the absolute values, where it is asked for. */
 template <class A, class B>
-double wide_dot(const A& a, int64_t x, const B& b, int64_t y, int64_t n, bool absolute = false) {
-  double sum = 0;
+double wide_dot(const A& a, int64_t x, const B& b, int64_t y, int64_t n, double* magnitude = nullptr) {
+  double sum = 0, absolute = 0;
   for (int64_t d = 0; d < n; ++d) {
     const double term = static_cast<double>(a[static_cast<size_t>(x + d)]) * b[static_cast<size_t>(y + d)];
-    sum += absolute ? std::abs(term) : term;
+    sum += term;
+    if (magnitude != nullptr) absolute += std::abs(term);
   }
+  if (magnitude != nullptr) *magnitude = absolute;
   return sum;
 }
 
@@ -116,19 +118,29 @@ struct Bounded {
 
 class AttentionReference {
  public:
-  explicit AttentionReference(const AttentionCase& c)
+  explicit AttentionReference(const AttentionCase& c) : AttentionReference(c, 0, true) {}
+
+  /** Only the outputs, of the rows from `first_row` on. */
+  static AttentionReference forward(const AttentionCase& c, int64_t first_row) {
+    return AttentionReference(c, first_row, false);
+  }
+
+  Bounded out, lse, dq, dk, dv;
+
+ private:
+  AttentionReference(const AttentionCase& c, int64_t first_row, bool backward)
       : out(c.q_size()), lse(c.n_rows() * c.num_heads), dq(c.q_size()), dk(c.kv_size()), dv(c.kv_size()), c_(c) {
-    for_each_row(c, [this](int64_t head, int64_t first, int64_t i) { add_row(head, first, i); });
+    for_each_row(c, [&](int64_t head, int64_t first, int64_t i) {
+      if (i >= first_row) add_row(head, first, i, backward);
+    });
     for (Bounded* result : {&out, &lse, &dq, &dk, &dv}) {
       // Products of errors, and what is below the normal numbers.
       for (double& bound : result->bound) bound = 1.01 * bound + 1e-37;
     }
   }
 
-  Bounded out, lse, dq, dk, dv;
-
- private:
   static constexpr double kUnit = std::numeric_limits<float>::epsilon() / 2;
+  static constexpr double kSmallest = std::numeric_limits<float>::denorm_min();
 
   /** One key as a row sees it: its score, the score's slope in the scaled product, and their errors. */
   struct Key {
@@ -144,18 +156,19 @@ class AttentionReference {
             2 * std::abs(t) * t_error + 2 * kUnit};
   }
 
-  void add_row(int64_t head, int64_t first, int64_t i) {
+  void add_row(int64_t head, int64_t first, int64_t i, bool backward) {
     const int64_t dim = c_.head_dim, q = i * c_.q_stride() + head * dim;
     std::vector<Key> keys;
     double maximum = -INFINITY;
     for (int64_t j = first; j <= i; ++j) {
       const int64_t at = j * c_.kv_stride() + head / c_.group() * dim;
-      const double magnitude = c_.scale() * wide_dot(c_.q, q, c_.k, at, dim, true);
-      keys.push_back(key_of(at, c_.scale() * wide_dot(c_.q, q, c_.k, at, dim), sum_bound(dim, magnitude, 4)));
+      double magnitude = 0;
+      const double product = c_.scale() * wide_dot(c_.q, q, c_.k, at, dim, &magnitude);
+      keys.push_back(key_of(at, product, sum_bound(dim, c_.scale() * magnitude, 4)));
       maximum = std::max(maximum, keys.back().score);
     }
     const double log_sum = add_forward(keys, maximum, q, i * c_.num_heads + head);
-    add_backward(keys, maximum + log_sum, q);
+    if (backward) add_backward(keys, maximum + log_sum, q);
   }
 
   /** @return log Σ exp(s − maximum). */
@@ -168,9 +181,10 @@ class AttentionReference {
     }
     for (const Key& key : keys) {
       const double p = std::exp(key.score - maximum) / sum;
+      const double relative = exp_error(key, maximum) + worst + sum_factor(2 * n);
       for (int64_t d = 0; d < c_.head_dim; ++d) {
         const double term = p * c_.v[static_cast<size_t>(key.at + d)];
-        out.add(q + d, term, std::abs(term) * (exp_error(key, maximum) + worst) + sum_bound(2 * n, std::abs(term)));
+        out.add(q + d, term, std::abs(term) * relative + kSmallest);
       }
     }
     const double log_sum = std::log(sum);
@@ -180,7 +194,10 @@ class AttentionReference {
   }
 
   void add_backward(const std::vector<Key>& keys, double log_sum_exp, int64_t q) {
-    const int64_t n = static_cast<int64_t>(keys.size()), dim = c_.head_dim;
+    const int64_t dim = c_.head_dim;
+    // What a sum over the keys, or over the query rows, adds to each of its terms' errors.
+    const double over_keys = sum_factor(static_cast<int64_t>(keys.size()));
+    const double over_rows = sum_factor(c_.n_rows() * c_.group());
     double delta = 0, delta_magnitude = 0;
     for (int64_t d = 0; d < dim; ++d) {
       const double term = c_.dout[static_cast<size_t>(q + d)] * out.value[static_cast<size_t>(q + d)];
@@ -190,17 +207,17 @@ class AttentionReference {
     for (const Key& key : keys) {
       const double p = std::exp(key.score - log_sum_exp);
       const double p_error = p * (exp_error(key, log_sum_exp) + kUnit * std::abs(log_sum_exp));
-      const double dp = wide_dot(c_.dout, q, c_.v, key.at, dim) - delta;
-      const double dp_error =
-          sum_bound(dim, wide_dot(c_.dout, q, c_.v, key.at, dim, true) + delta_magnitude, 2) + 3 * kUnit * std::abs(dp);
+      double magnitude = 0;
+      const double dp = wide_dot(c_.dout, q, c_.v, key.at, dim, &magnitude) - delta;
+      const double dp_error = sum_bound(dim, magnitude + delta_magnitude, 2) + 3 * kUnit * std::abs(dp);
       const double ds = c_.scale() * p * dp * key.slope;
       const double ds_error =
           c_.scale() * ((p_error * std::abs(dp) + p * dp_error) * key.slope + p * std::abs(dp) * key.slope_error);
       for (int64_t d = 0; d < dim; ++d) {
         const size_t row = static_cast<size_t>(q + d);
-        add_product(dq, q + d, ds, ds_error, c_.k[static_cast<size_t>(key.at + d)], n);
-        add_product(dk, key.at + d, ds, ds_error, c_.q[row], c_.n_rows() * c_.group());
-        add_product(dv, key.at + d, p, p_error, c_.dout[row], c_.n_rows() * c_.group());
+        add_product(dq, q + d, ds, ds_error, c_.k[static_cast<size_t>(key.at + d)], over_keys);
+        add_product(dk, key.at + d, ds, ds_error, c_.q[row], over_rows);
+        add_product(dv, key.at + d, p, p_error, c_.dout[row], over_rows);
       }
     }
   }
@@ -210,9 +227,9 @@ class AttentionReference {
     return key.error + kUnit * std::abs(key.score - shift) + 4 * kUnit;
   }
 
-  /** One term of a sum of `length` products of a weight that has an error. */
-  static void add_product(Bounded& result, int64_t at, double weight, double error, double x, int64_t length) {
-    result.add(at, weight * x, error * std::abs(x) + sum_bound(length, std::abs(weight * x)));
+  /** One term of a sum of products of a weight that has an error. @param factor the sum's sum_factor(). */
+  static void add_product(Bounded& result, int64_t at, double weight, double error, double x, double factor) {
+    result.add(at, weight * x, error * std::abs(x) + factor * std::abs(weight * x) + kSmallest);
   }
 
   const AttentionCase& c_;

@@ -10,6 +10,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/common/isa.h"
@@ -87,19 +88,34 @@ void expect_same_on_threads(int64_t count, const std::string& where, Work&& work
   EXPECT_EQ(std::memcmp(serial.data(), threaded.data(), static_cast<size_t>(count) * sizeof(float)), 0) << where;
 }
 
+/// gamma_(length + slack) of sum_bound(), for loops that bound many sums of the same length.
+inline double sum_factor(int64_t length, int64_t slack = 8) {
+  const double u = std::numeric_limits<float>::epsilon() / 2;
+  const double nu = static_cast<double>(length + slack) * u;
+  return nu / (1 - nu);
+}
+
 /// The bound on the rounding error of a fp32 sum of `length` products in any order: (length + slack) * eps * magnitude,
 /// where `magnitude` is the sum of the products' absolute values and `slack` counts the roundings that are not of that
 /// sum (Higham, Accuracy and Stability, section 3.1: gamma_n = n*u / (1 - n*u), u = eps / 2).
 inline double sum_bound(int64_t length, double magnitude, int64_t slack = 8) {
-  const double u = std::numeric_limits<float>::epsilon() / 2;
-  const double nu = static_cast<double>(length + slack) * u;
-  return nu / (1 - nu) * magnitude + std::numeric_limits<float>::denorm_min();
+  return sum_factor(length, slack) * magnitude + std::numeric_limits<float>::denorm_min();
 }
 
-/// Expects |actual - expected| <= bound, and says where not.
-inline void expect_near(double actual, double expected, double bound, const std::string& where) {
-  EXPECT_TRUE(std::abs(actual - expected) <= bound) << where << ": expected " << expected << ", found " << actual
-                                                    << ", difference " << actual - expected << ", bound " << bound;
+/// Expects |actual - expected| <= bound, and says where not. @param where a text, or a function that makes it: for
+/// millions of elements the texts take longer than what they are about. @return whether it is so.
+template <typename Where>
+bool expect_near(double actual, double expected, double bound, const Where& where) {
+  if (std::abs(actual - expected) <= bound) return true;
+  std::string place;
+  if constexpr (std::is_invocable_v<Where>) {
+    place = where();
+  } else {
+    place = where;
+  }
+  ADD_FAILURE() << place << ": expected " << expected << ", found " << actual << ", difference " << actual - expected
+                << ", bound " << bound;
+  return false;
 }
 
 }  // namespace pocketlora::test

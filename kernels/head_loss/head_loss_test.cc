@@ -116,8 +116,9 @@ void check_row(const Case& c, int64_t i, float logprob, const float* dh, double&
     const double dh_bound = std::abs(weight) * (relative * magnitude + underflow +
                                                 softmax.slope_bound * (magnitude + std::abs(label_weight)) +
                                                 test::sum_bound(4, std::abs(label_value) + magnitude));
-    test::expect_near(dh[k], weight * (sum - label_value), dh_bound,
-                      "dh at " + std::to_string(i) + ", " + std::to_string(k) + " of " + test::describe(c.shape));
+    test::expect_near(dh[k], weight * (sum - label_value), dh_bound, [&] {
+      return "dh at " + std::to_string(i) + ", " + std::to_string(k) + " of " + test::describe(c.shape);
+    });
   }
 }
 

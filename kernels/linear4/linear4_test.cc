@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <list>
 
 #include "kernels/q4/compute.h"
 #include "kernels/q4/test_matrix.h"
@@ -21,60 +22,102 @@ std::string at(const Q4Shape& shape, int64_t n_rows, int64_t i, int64_t j) {
          std::to_string(j);
 }
 
-/// Against double arithmetic on the values by definition, which shares nothing with the kernels.
-void check_forward(const Linear4Kernel& kernel, const Q4Shape& shape, int64_t n_rows, bool with_bias) {
-  const TestMatrix w(shape, 7);
-  const std::vector<float> values = w.values();
-  const Guarded<float> x(test::random_floats(n_rows * shape.cols, 8));
-  const Guarded<float> bias(test::random_floats(shape.rows, 9));
-  Guarded<float> y(n_rows * shape.rows);
-  kernel.forward(x.data(), n_rows, w.matrix(), with_bias ? bias.data() : nullptr, y.data());
+/// Values in double, and the sums of their terms' magnitudes.
+struct WideSums {
+  std::vector<double> value, magnitude;
+};
+
+/// result[i, o] = Σ_n x[i, n] · w(o, n), in double on the values by definition, which shares nothing with the kernels.
+template <class W>
+WideSums wide_product(const std::vector<float>& x, int64_t n_in, int64_t n_out, const W& w) {
+  const int64_t n_rows = static_cast<int64_t>(x.size()) / n_in;
+  WideSums sums;
   for (int64_t i = 0; i < n_rows; ++i) {
-    for (int64_t n = 0; n < shape.rows; ++n) {
-      double sum = with_bias ? bias[n] : 0.0;
-      double magnitude = std::abs(sum);
-      for (int64_t k = 0; k < shape.cols; ++k) {
-        const double term =
-            static_cast<double>(x[i * shape.cols + k]) * values[static_cast<size_t>(n * shape.cols + k)];
-        sum += term;
+    for (int64_t o = 0; o < n_out; ++o) {
+      double value = 0.0, magnitude = 0.0;
+      for (int64_t n = 0; n < n_in; ++n) {
+        const double term = static_cast<double>(x[static_cast<size_t>(i * n_in + n)]) * w(o, n);
+        value += term;
         magnitude += std::abs(term);
       }
-      test::expect_near(y[i * shape.rows + n], sum, test::sum_bound(shape.cols, magnitude), at(shape, n_rows, i, n));
+      sums.value.push_back(value);
+      sums.magnitude.push_back(magnitude);
+    }
+  }
+  return sums;
+}
+
+/// A matrix with inputs of as many rows as a test takes, and the products of all of them: those of fewer rows are the
+/// first. Made once for all instruction sets.
+struct Products {
+  Products(const Q4Shape& the_shape, int64_t n_rows)
+      : shape(the_shape),
+        w(shape, 7),
+        x(test::random_floats(n_rows * shape.cols, 8)),
+        bias(test::random_floats(shape.rows, 9)),
+        dy(test::random_floats(n_rows * shape.rows, 11)) {
+    const std::vector<float> values = w.values();
+    const auto at = [&](int64_t n, int64_t k) { return values[static_cast<size_t>(n * shape.cols + k)]; };
+    y = wide_product(x, shape.cols, shape.rows, at);
+    dx = wide_product(dy, shape.rows, shape.cols, [&](int64_t k, int64_t n) { return at(n, k); });
+  }
+  Products(const Products&) = delete;
+
+  Q4Shape shape;
+  TestMatrix w;
+  std::vector<float> x, bias, dy;
+  WideSums y, dx;
+};
+
+Guarded<float> first_rows(const std::vector<float>& all, int64_t count) {
+  return Guarded<float>(std::vector<float>(all.begin(), all.begin() + count));
+}
+
+void check_forward(const Linear4Kernel& kernel, const Products& p, int64_t n_rows, bool with_bias) {
+  const Guarded<float> x = first_rows(p.x, n_rows * p.shape.cols), bias(p.bias);
+  Guarded<float> y(n_rows * p.shape.rows);
+  kernel.forward(x.data(), n_rows, p.w.matrix(), with_bias ? bias.data() : nullptr, y.data());
+  for (int64_t i = 0; i < n_rows; ++i) {
+    for (int64_t n = 0; n < p.shape.rows; ++n) {
+      const int64_t o = i * p.shape.rows + n;
+      const double b = with_bias ? bias[n] : 0.0;
+      const double magnitude = p.y.magnitude[static_cast<size_t>(o)] + std::abs(b);
+      test::expect_near(y[o], p.y.value[static_cast<size_t>(o)] + b, test::sum_bound(p.shape.cols, magnitude),
+                        [&] { return at(p.shape, n_rows, i, n); });
     }
   }
 }
 
-void check_backward(const Linear4Kernel& kernel, const Q4Shape& shape, int64_t n_rows) {
-  const TestMatrix w(shape, 10);
-  const std::vector<float> values = w.values();
-  const Guarded<float> dy(test::random_floats(n_rows * shape.rows, 11));
-  Guarded<float> dx(n_rows * shape.cols);
-  kernel.backward(dy.data(), n_rows, w.matrix(), dx.data());
+void check_backward(const Linear4Kernel& kernel, const Products& p, int64_t n_rows) {
+  const Guarded<float> dy = first_rows(p.dy, n_rows * p.shape.rows);
+  Guarded<float> dx(n_rows * p.shape.cols);
+  kernel.backward(dy.data(), n_rows, p.w.matrix(), dx.data());
   for (int64_t i = 0; i < n_rows; ++i) {
-    for (int64_t k = 0; k < shape.cols; ++k) {
-      double sum = 0.0, magnitude = 0.0;
-      for (int64_t n = 0; n < shape.rows; ++n) {
-        const double term =
-            static_cast<double>(dy[i * shape.rows + n]) * values[static_cast<size_t>(n * shape.cols + k)];
-        sum += term;
-        magnitude += std::abs(term);
-      }
-      test::expect_near(dx[i * shape.cols + k], sum, test::sum_bound(shape.rows, magnitude), at(shape, n_rows, i, k));
+    for (int64_t k = 0; k < p.shape.cols; ++k) {
+      const auto o = static_cast<size_t>(i * p.shape.cols + k);
+      test::expect_near(dx[static_cast<int64_t>(o)], p.dx.value[o], test::sum_bound(p.shape.rows, p.dx.magnitude[o]),
+                        [&] { return at(p.shape, n_rows, i, k); });
     }
   }
 }
 
 void check(const Linear4Kernel& kernel) {
-  for (const Q4Shape& shape : test::test_shapes()) {
+  static const std::list<Products> all = [] {
+    std::list<Products> made;
+    for (const Q4Shape& shape : test::test_shapes()) made.emplace_back(shape, 33);
+    return made;
+  }();
+  for (const Products& products : all) {
     for (int64_t n_rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 33}) {
-      check_forward(kernel, shape, n_rows, n_rows % 2 == 0);
-      check_backward(kernel, shape, n_rows);
+      check_forward(kernel, products, n_rows, n_rows % 2 == 0);
+      check_backward(kernel, products, n_rows);
       if (::testing::Test::HasFailure()) return;
     }
   }
   // More rows than one block of activations holds.
-  check_forward(kernel, {20, 70, Quant::kNf4, 64}, 300, true);
-  check_backward(kernel, {20, 70, Quant::kNf4, 64}, 300);
+  static const Products many({20, 70, Quant::kNf4, 64}, 300);
+  check_forward(kernel, many, 300, true);
+  check_backward(kernel, many, 300);
 }
 
 #define PL_KERNEL(isa, forward, backward)                                                    \
@@ -151,26 +194,32 @@ double int16_bound(const TestMatrix& w, const float* x, int64_t n) {
 
 TEST(Linear4, Int16) {
   const ComputeScope scope(Compute::kInt16);
+  constexpr int64_t kMost = 16;
   for (const Q4Shape& shape : test::test_shapes()) {
     const TestMatrix w(shape, 7);
+    const std::vector<float> weights = w.values(), bias_values = test::random_floats(shape.rows, 9);
+    std::vector<float> values = test::random_floats(kMost * shape.cols, 8);
+    // Columns of very different size, as a language model has them.
+    for (size_t i = 0; i < values.size(); i += 37) values[i] *= 300.0f;
+    const WideSums expected = wide_product(values, shape.cols, shape.rows, [&](int64_t n, int64_t k) {
+      return weights[static_cast<size_t>(n * shape.cols + k)];
+    });
+    std::vector<double> bounds;
+    for (int64_t i = 0; i < kMost; ++i) {
+      for (int64_t n = 0; n < shape.rows; ++n) bounds.push_back(int16_bound(w, values.data() + i * shape.cols, n));
+    }
+    const Guarded<float> bias(bias_values);
     for (int64_t n_rows : {1, 2, 3, 4, 7, 8, 11, 16}) {
-      std::vector<float> values = test::random_floats(n_rows * shape.cols, 8);
-      // Columns of very different size, as a language model has them.
-      for (size_t i = 0; i < values.size(); i += 37) values[i] *= 300.0f;
-      const Guarded<float> x(values);
-      const Guarded<float> bias(test::random_floats(shape.rows, 9));
+      const Guarded<float> x = first_rows(values, n_rows * shape.cols);
       for (Isa isa : supported_isas()) {
         Guarded<float> y(n_rows * shape.rows);
         linear4(x.data(), n_rows, w.matrix(), bias.data(), y.data(), isa);
         for (int64_t i = 0; i < n_rows; ++i) {
           for (int64_t n = 0; n < shape.rows; ++n) {
-            double sum = bias[n];
-            for (int64_t k = 0; k < shape.cols; ++k) {
-              sum += static_cast<double>(x[i * shape.cols + k]) * static_cast<double>(w.value(n, k));
-            }
-            const double bound = int16_bound(w, x.data() + i * shape.cols, n) + 1e-7 * std::abs(bias[n]);
-            test::expect_near(y[i * shape.rows + n], sum, bound,
-                              std::string(isa_name(isa)) + " " + at(shape, n_rows, i, n));
+            const auto o = static_cast<size_t>(i * shape.rows + n);
+            test::expect_near(y[static_cast<int64_t>(o)], expected.value[o] + bias[n],
+                              bounds[o] + 1e-7 * std::abs(bias[n]),
+                              [&] { return std::string(isa_name(isa)) + " " + at(shape, n_rows, i, n); });
           }
         }
         if (::testing::Test::HasFailure()) return;
