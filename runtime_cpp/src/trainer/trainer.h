@@ -10,36 +10,20 @@
 #include "common/result.h"
 #include "engine/engine.h"
 #include "optim/optimizer.h"
-#include "optim/schedule.h"
 #include "trainer/activation_store.h"
 #include "trainer/best_adapter.h"
 #include "trainer/checkpoint.h"
+#include "trainer/gradients.h"
 #include "trainer/loss_pass.h"
 #include "trainer/metrics_log.h"
 #include "trainer/packed_batch.h"
 #include "trainer/run_control.h"
 #include "trainer/step_passes.h"
+#include "trainer/trainer_options.h"
+#include "trainer/training_pace.h"
 #include "trainer/training_plan.h"
 
 namespace pocketlora {
-
-struct TrainerOptions {
-  int64_t rank = 16;
-  double alpha = 32.0;
-  std::vector<std::string> target_modules;  ///< empty = all of the bundle's
-  pl_optimizer optimizer = PL_ADAMW;
-  OptimizerOptions settings;
-  float dropout = 0.0F;
-  uint64_t seed = 0;
-  pl_activations activations = PL_ACTIVATIONS_AUTO;
-  int64_t max_rows = 0;          ///< of a pass; 0 = the bundle's, or what the memory limit allows
-  std::string scratch_dir;       ///< empty = block inputs stay in memory
-  int64_t activation_limit = 0;  ///< bytes of kept block inputs in memory; 0 = no limit of their own
-  Schedule schedule;
-  float max_grad_norm = 0.0F;     ///< 0 = gradients are never scaled down
-  int64_t max_skipped_steps = 0;  ///< in a row, because something was not finite
-  BestAdapter::Options validation;
-};
 
 struct StepReport {
   int64_t step = 0;
@@ -105,34 +89,25 @@ class Trainer {
   Status make_writable();
   Status make_plan(const TrainerOptions& options);
   Status allocate_buffers(const TrainerOptions& options);
-  /// @return the most bytes of gradients that a layer has.
-  int64_t group_sites_by_layer();
-  int64_t site_elements(size_t site) const;
-  Status allocate_layer_gradients(int64_t bytes);
   Result<std::vector<StepPass>> passes_of(const std::vector<BatchView>& micro_batches) const;
   Status cancelled() const;
   /// Between blocks: waits while held. @return CANCELLED when it was.
   Status at_block();
-  /// The matrices of all sites and their gradients.
-  std::vector<ParameterGroup> parameter_groups();
   /// Forward and backward of all passes, up to the first one that is not finite.
   Result<StepReport> compute(const std::vector<BatchView>& micro_batches);
   Status run_passes(const std::vector<StepPass>& passes, StepReport* report);
   /// @return an error when there were too many of them.
   Status skip(StepReport* report);
-  void clip_gradients(double norm);
   void note_progress(const StepReport& report);
   Json settings() const;
   Result<double> run_pass(const BatchView& batch, float weight, size_t index);
   Status run_backward(const LossPass& pass, bool first);
-  void accumulate(int64_t layer);
-  double gradient_norm() const;
 
   std::shared_ptr<Engine> engine_;
   StageGraph* graph_ = nullptr;
   std::shared_ptr<Adapter> adapter_;
   std::vector<AdapterSiteView> views_;
-  std::optional<AdapterTensors> gradients_;
+  std::optional<Gradients> gradients_;
   std::unique_ptr<Optimizer> optimizer_;
   TrainerOptions options_;
   TrainingState state_;  ///< its optimizer_steps and best are only filled for checkpoints
@@ -140,16 +115,12 @@ class Trainer {
   MetricsLog metrics_;
   bool has_gradients_ = false;
   RunControl control_;
-  double trained_seconds_ = 0.0;  ///< of this process' steps, and their number and tokens
-  int64_t trained_steps_ = 0, trained_tokens_ = 0;
+  TrainingPace pace_;
   TrainingPlan plan_;
   std::unique_ptr<RowsCap::Hold> rows_hold_;
   std::optional<ActivationStore> activations_;
   ReservedBuffer grad_hidden_, rope_;
-  ReservedBuffer layer_gradients_;        ///< one layer's, before they are added; untouched without accumulation
-  std::vector<AdapterSite> layer_sites_;  ///< the sites of every layer, pointing into layer_gradients_
-  std::vector<std::vector<size_t>> sites_of_layer_;
-  std::vector<MemoryCharge> charges_;
+  MemoryCharge optimizer_charge_;
 };
 
 }  // namespace pocketlora
