@@ -43,6 +43,8 @@ def _manifest(bundle: Path, model: Path, recipe: Recipe, output: Path) -> Manife
     sites = described.sites(targets)
     decoder = described.decoder(quantization, targets, limits.max_seq_len)
     programs = [program for name in recipe.backends for program in lower_model(decoder, sites, limits, name, output)]
+    setting = describe.memory_setting(facts, sites, limits, programs)
+    entries = describe.program_entries(programs, *setting)
     old = read_manifest(bundle).manifest
     return Manifest(
         generator=old.generator,
@@ -51,9 +53,9 @@ def _manifest(bundle: Path, model: Path, recipe: Recipe, output: Path) -> Manife
         limits=describe.limits_entry(limits),
         adapter=describe.adapter_entry(sites, targets, recipe.max_rank),
         base=old.base,
-        programs=describe.program_entries(programs),
+        programs=entries,
         stages=describe.stage_entries(programs),
-        memory=describe.memory_entry(facts, sites, limits, programs),
+        memory=describe.memory_entry(programs, entries, *setting),
         tokenizer=old.tokenizer.model_copy(update={"files": [], "chat_template": None}),
         files=list_files(output, {BASE: old.base_sha256}),
     )

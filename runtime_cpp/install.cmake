@@ -7,7 +7,8 @@ option(POCKETLORA_INSTALL_EXECUTORCH "Install the ExecuTorch libraries beside li
 
 set(POCKETLORA_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/pocketlora)
 set(POCKETLORA_RPATH $ORIGIN)
-set(POCKETLORA_EXECUTORCH_TARGETS executorch::runtime executorch::kernels_optimized executorch::threadpool)
+set(POCKETLORA_EXECUTORCH_TARGETS executorch::runtime executorch::kernels_optimized executorch::threadpool
+                                  ${POCKETLORA_DELEGATE_TARGETS})
 if(NOT POCKETLORA_INSTALL_EXECUTORCH)
   # They stay where they are, so that is where they are looked for.
   list(APPEND POCKETLORA_RPATH ${EXECUTORCH_RUNTIME_LIBRARY_DIR})

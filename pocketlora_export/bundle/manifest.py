@@ -174,13 +174,27 @@ class Method(_Model):
     outputs: list[Output]
 
 
+class MemoryRow(_Model):
+    """What a program takes when no call has more than `rows` rows, in bytes: the touched part of its arena, scratch.
+
+    Scratch is at max_rank: `scratch` + threads · `scratch_per_thread`.
+    """
+
+    rows: Positive
+    arena: Count
+    scratch: Count
+    scratch_per_thread: Count
+
+
 class Program(_Model):
-    """One .pte file."""
+    """One .pte file. `delegates` that must be there to run it; `memory_rows` end at train_t_max or prefill_t_max."""
 
     backend: str
     kind: Literal["train", "infer"]
     file: RelativePath
+    delegates: list[str]
     methods: list[Method]
+    memory_rows: Annotated[list[MemoryRow], Field(min_length=1)]
 
 
 class End(_Model):
@@ -210,20 +224,8 @@ class Stages(_Model):
     head: End
 
 
-class MemoryRow(_Model):
-    """What a program takes when no call has more than `rows` rows, in bytes: the touched part of its arena, scratch.
-
-    Scratch is at max_rank: `scratch` + threads · `scratch_per_thread`.
-    """
-
-    rows: Positive
-    arena: Count
-    scratch: Count
-    scratch_per_thread: Count
-
-
 class Memory(_Model):
-    """Estimate at train_t_max, max_rank and max_seq_len; bytes by part. Tables end at train_t_max, prefill_t_max."""
+    """Estimate at train_t_max, max_rank and max_seq_len for the backend listed first; bytes by part."""
 
     arena_train: Count
     arena_infer: Count
@@ -234,8 +236,6 @@ class Memory(_Model):
     kv_cache: Count
     scratch: Count
     other: Count
-    train_rows: Annotated[list[MemoryRow], Field(min_length=1)]
-    infer_rows: Annotated[list[MemoryRow], Field(min_length=1)]
 
 
 class Golden(_Model):

@@ -118,7 +118,7 @@ def _method_cells(method: Method) -> tuple[str, ...]:
 
 def memory_rows(manifest: Manifest) -> Rows:
     """The estimate by part, and its sums."""
-    memory = manifest.memory.model_dump(exclude={"train_rows", "infer_rows"})
+    memory = manifest.memory.model_dump()
     for part, nbytes in memory.items():
         yield part.replace("_", " "), _size(nbytes)
     limits = manifest.limits

@@ -39,7 +39,11 @@ def runtime_options(function: F) -> F:
             "--threads", type=click.IntRange(min=0), default=0, show_default="all cores", help="Number of threads."
         ),
         click.option(
-            "--backend", type=TEXT, default="cpu", show_default=True, help="Which programs of the bundle to run."
+            "--backend",
+            type=TEXT,
+            default="auto",
+            show_default=True,
+            help="Which programs of the bundle to run; auto: the first that can run here.",
         ),
     )
 

@@ -74,7 +74,7 @@ class TrainJob:
     train_on_prompt: bool = False
     force: bool = False
     threads: int = 0
-    backend: str = "cpu"
+    backend: str = "auto"
     memory_limit: int | None = None
     activations: str = "auto"
     scratch_dir: Path | None = None

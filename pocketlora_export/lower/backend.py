@@ -22,14 +22,12 @@ class Backend:
     Attributes:
         name: of the folder programs/<name>/ and in the manifest.
         to_edge: captured stages to the edge dialect, with what the backend takes delegated to it.
-        delegates: names by which the program asks for its delegates at run time; none for `cpu`.
         decompositions: our ops that do not stay custom, by name, and what is traced in their place (`decompose`).
         refused: whether the backend cannot do a 4-bit scheme, and why: a reason, or None.
     """
 
     name: str
     to_edge: Callable[[Methods], EdgeProgramManager]
-    delegates: tuple[str, ...] = ()
     decompositions: Decompositions = field(default_factory=dict)
     refused: Callable[[QuantScheme], str | None] = lambda scheme: None
 

@@ -41,6 +41,11 @@ def _arena_bytes(program: ExecutorchProgramManager) -> dict[str, int]:
     return {plan.name: sum(plan.non_const_buffer_sizes[1:]) for plan in plans}
 
 
+def _delegates(program: ExecutorchProgramManager) -> tuple[str, ...]:
+    """Names of the delegates that a program calls."""
+    return tuple(sorted({d.id for plan in program.executorch_program.execution_plan for d in plan.delegates}))
+
+
 def _method(
     stage: Stage, limits: Limits, program: ExecutorchProgramManager, arena_bytes: int, traced: StageTrace
 ) -> MethodSpec:
@@ -114,7 +119,7 @@ def _lower_plan(
     _write(program, out_dir / file)
     arenas = _arena_bytes(program)
     methods = tuple(_method(stage, limits, program, arenas[stage.name], traces[stage.name]) for stage, _ in plan.stages)
-    return ProgramSpec(backend.name, plan.kind, file, methods, _bindings(decoder, plan, sites))
+    return ProgramSpec(backend.name, plan.kind, file, _delegates(program), methods, _bindings(decoder, plan, sites))
 
 
 def progress_steps(decoder: Decoder) -> int:

@@ -76,10 +76,11 @@ class StageBinding:
 
 @dataclass(frozen=True)
 class ProgramSpec:
-    """One .pte file, relative to the bundle."""
+    """One .pte file, relative to the bundle. `delegates`: those without which it does not run, by ExecuTorch's names."""
 
     backend: str
     kind: Kind
     file: str
+    delegates: tuple[str, ...]
     methods: tuple[MethodSpec, ...]
     stages: StageBinding

@@ -22,4 +22,4 @@ def _to_edge(methods: Methods) -> EdgeProgramManager:
     )
 
 
-XNNPACK = Backend("xnnpack", _to_edge, ("XnnpackBackend",), {name: reference(name) for name in _DECOMPOSED})
+XNNPACK = Backend("xnnpack", _to_edge, {name: reference(name) for name in _DECOMPOSED})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pocketlora_export.families.base import ModelFacts
 from pocketlora_export.graphs.trace import StageTrace
@@ -228,20 +227,25 @@ def _row(shape: Shape, bounds: Bounds, kind: str, methods: Sequence[MethodSpec],
 
 
 def by_rows(shape: Shape, bounds: Bounds, kind: str, methods: Sequence[MethodSpec]) -> list[dict[str, int]]:
-    """The manifest's `train_rows` or `infer_rows`: what a program takes when no call has more than some rows."""
+    """A program's `memory_rows` in the manifest: what it takes when no call has more than some rows."""
     rows = bounds.train_rows if kind == "train" else bounds.prefill_rows
     return [_row(shape, bounds, kind, methods, n) for n in row_steps(rows)]
 
 
-def estimate(shape: Shape, bounds: Bounds, programs: Mapping[str, Sequence[MethodSpec]]) -> dict[str, Any]:
+Rows = Sequence[Mapping[str, int]]
+
+
+def estimate(
+    shape: Shape, bounds: Bounds, programs: Mapping[str, Sequence[MethodSpec]], tables: Mapping[str, Rows]
+) -> dict[str, int]:
     """The manifest's `memory`: bytes by part, for training at T and R with AdamW and for inference at C.
 
     Args:
         shape: the model.
         bounds: the limits.
         programs: methods by kind of program ("train", "infer").
+        tables: what `by_rows` says of each.
     """
-    tables = {f"{kind}_rows": by_rows(shape, bounds, kind, methods) for kind, methods in programs.items()}
     ports = sum(len(method.inputs) + len(method.outputs) for methods in programs.values() for method in methods)
     return {
         "arena_train": arena(method.arena_bytes for method in programs["train"]),
@@ -253,7 +257,6 @@ def estimate(shape: Shape, bounds: Bounds, programs: Mapping[str, Sequence[Metho
         "kv_cache": kv_cache(shape, bounds.context),
         "scratch": max(table[-1]["scratch"] + THREADS * table[-1]["scratch_per_thread"] for table in tables.values()),
         "other": other(ports),
-        **tables,
     }
 
 

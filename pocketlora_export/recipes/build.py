@@ -184,6 +184,8 @@ def _manifest(job: Job, folder: Path, programs: list[ProgramSpec], tokenizer: To
     quantization, limits = describe.quantization_entry(job.quantization), describe.limits_entry(job.limits)
     card = model_card(model, quantization, limits, list(job.targets))
     (folder / "README.md").write_text(card, "utf-8")
+    setting = describe.memory_setting(job.facts, job.sites, job.limits, programs)
+    entries = describe.program_entries(programs, *setting)
     return Manifest(
         generator=generator(),
         model=model,
@@ -191,9 +193,9 @@ def _manifest(job: Job, folder: Path, programs: list[ProgramSpec], tokenizer: To
         limits=limits,
         adapter=describe.adapter_entry(job.sites, job.targets, job.recipe.max_rank),
         base=describe.base_entry(job.tensors, folder / BASE),
-        programs=describe.program_entries(programs),
+        programs=entries,
         stages=describe.stage_entries(programs),
-        memory=describe.memory_entry(job.facts, job.sites, job.limits, programs),
+        memory=describe.memory_entry(programs, entries, *setting),
         tokenizer=tokenizer,
         files=list_files(folder, {BASE: base_sha256}),
     )

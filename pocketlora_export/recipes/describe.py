@@ -14,7 +14,7 @@ from pocketlora_export.graphs.decoder import LoraSite
 from pocketlora_export.graphs.stage import Limits
 from pocketlora_export.graphs.weights import Quantization, QuantScheme, WeightSpec
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec
-from pocketlora_export.plan.memory import Bounds, estimate, shape_of
+from pocketlora_export.plan.memory import Bounds, Shape, by_rows, estimate, shape_of
 from pocketlora_export.quantize.stored import StoredTensor
 from pocketlora_export.recipes.recipe import Recipe
 
@@ -121,10 +121,17 @@ def _method(method: MethodSpec) -> m.Method:
     )
 
 
-def program_entries(programs: Sequence[ProgramSpec]) -> list[m.Program]:
-    """`programs`."""
+def program_entries(programs: Sequence[ProgramSpec], shape: Shape, bounds: Bounds) -> list[m.Program]:
+    """`programs`; `shape` and `bounds` from `memory_setting`."""
     return [
-        m.Program(backend=p.backend, kind=p.kind, file=p.file, methods=[_method(method) for method in p.methods])
+        m.Program(
+            backend=p.backend,
+            kind=p.kind,
+            file=p.file,
+            delegates=list(p.delegates),
+            methods=[_method(method) for method in p.methods],
+            memory_rows=[m.MemoryRow(**row) for row in by_rows(shape, bounds, p.kind, p.methods)],
+        )
         for p in programs
     ]
 
@@ -153,13 +160,11 @@ def stage_entries(programs: Sequence[ProgramSpec]) -> list[m.Stages]:
     ]
 
 
-def memory_entry(
+def memory_setting(
     facts: ModelFacts, sites: Sequence[LoraSite], limits: Limits, programs: Sequence[ProgramSpec]
-) -> m.Memory:
-    """`memory`, of the backend that is listed first."""
-    first = [program for program in programs if program.backend == programs[0].backend]
-    windows = [block.window for block in first[0].stages.blocks]
-    shape = shape_of(facts, [(site.in_features, site.out_features) for site in sites], windows)
+) -> tuple[Shape, Bounds]:
+    """What the memory of a bundle depends on beside its programs."""
+    windows = [block.window for block in programs[0].stages.blocks]
     bounds = Bounds(
         train_rows=limits.train_t_max,
         prefill_rows=limits.prefill_t_max,
@@ -167,4 +172,18 @@ def memory_entry(
         rank=limits.max_rank,
         segments=limits.max_segments,
     )
-    return m.Memory(**estimate(shape, bounds, {program.kind: program.methods for program in first}))
+    return shape_of(facts, [(site.in_features, site.out_features) for site in sites], windows), bounds
+
+
+def memory_entry(
+    programs: Sequence[ProgramSpec], entries: Sequence[m.Program], shape: Shape, bounds: Bounds
+) -> m.Memory:
+    """`memory`, of the backend that is listed first."""
+    first = programs[0].backend
+    methods: dict[str, Sequence[MethodSpec]] = {
+        program.kind: program.methods for program in programs if program.backend == first
+    }
+    tables: dict[str, Sequence[dict[str, int]]] = {
+        entry.kind: [row.model_dump() for row in entry.memory_rows] for entry in entries if entry.backend == first
+    }
+    return m.Memory(**estimate(shape, bounds, methods, tables))

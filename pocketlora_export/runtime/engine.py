@@ -35,6 +35,7 @@ class EngineFacts:
     bos_token_id: int | None
     base_sha256: str
     manifest: dict[str, Any]
+    backend: str
 
 
 class Weights(IntEnum):
@@ -76,6 +77,18 @@ class Evaluation:
     logprobs: Float32Array | None
 
 
+def available_delegates() -> list[str]:
+    """Names of ExecuTorch's delegates that the runtime has and that can run here."""
+    names = library().pl_available_delegates().decode()
+    return names.split(",") if names else []
+
+
+def executorch_version() -> str:
+    """The version of ExecuTorch that the runtime was built with."""
+    version: str = library().pl_executorch_version().decode()
+    return version
+
+
 class Adapter(Handle):
     """An immutable LoRA adapter in memory."""
 
@@ -114,7 +127,7 @@ class Engine(Handle):
 
         Args:
             bundle: its folder.
-            backend: which of its programs; None = "cpu".
+            backend: which of its programs; None or "auto" = the first that can run here.
             num_threads: 0 = the number of cores.
             verify_base: hash the base while opening.
             weights: whether pages of the base are released after use.
@@ -140,7 +153,7 @@ class Engine(Handle):
         check(library().pl_engine_get_info(self.pointer, info))
         numbers = {f.name: getattr(info, f.name) for f in fields(EngineFacts) if hasattr(info, f.name)}
         numbers["bos_token_id"] = None if info.bos_token_id < 0 else info.bos_token_id
-        numbers["base_sha256"] = info.base_sha256.decode()
+        numbers["base_sha256"], numbers["backend"] = info.base_sha256.decode(), info.backend.decode()
         return EngineFacts(manifest=json.loads(info.manifest_json), **numbers)
 
     def memory(self) -> MemoryAccount:

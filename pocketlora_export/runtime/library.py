@@ -61,6 +61,8 @@ PROTOTYPES: dict[str, tuple[object, list[object]]] = {
             POINTER(structs.GenerateReport),
         ],
     ),
+    "pl_available_delegates": (c_char_p, []),
+    "pl_executorch_version": (c_char_p, []),
     "pl_trainer_options_init_sized": (None, [POINTER(structs.TrainerOptions), c_size_t]),
     "pl_trainer_create": (c_int32, [c_void_p, POINTER(structs.TrainerOptions), c_void_p, POINTER(c_void_p)]),
     "pl_trainer_free": (None, [c_void_p]),

@@ -42,6 +42,7 @@ class EngineInfo(ctypes.Structure):
         ("bos_token_id", c_int64),
         ("base_sha256", c_char_p),
         ("manifest_json", c_char_p),
+        ("backend", c_char_p),
     ]
 
 

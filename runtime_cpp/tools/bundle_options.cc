@@ -5,7 +5,8 @@ namespace pocketlora_run {
 
 void BundleOptions::add_to(CLI::App* command) {
   command->add_option("BUNDLE", bundle, "Folder of the bundle")->required();
-  command->add_option("--backend", backend, "Which programs of the bundle to run")->capture_default_str();
+  command->add_option("--backend", backend, "Which programs of the bundle to run; auto: the first that can run here")
+      ->capture_default_str();
   command->add_option("--threads", threads, "Number of threads; 0 = all cores")
       ->capture_default_str()
       ->check(not_negative());

@@ -1,4 +1,8 @@
+#include <map>
 #include <memory>
+#include <set>
+#include <sstream>
+#include <string>
 
 #include "commands.h"
 #include "events.h"
@@ -6,14 +10,31 @@
 namespace pocketlora_run {
 namespace {
 
+/// Backend → the delegates that its programs need.
+Json backends_of(const Json& manifest) {
+  std::map<std::string, std::set<std::string>> needed;
+  for (const Json& program : manifest["programs"]) {
+    auto& delegates = needed[program["backend"]];
+    for (const Json& name : program["delegates"]) delegates.insert(name.get<std::string>());
+  }
+  return needed;
+}
+
 void run_info(const BundleOptions& options) {
   const Engine engine = options.open();
   const pl_engine_info info = engine_info(engine.get());
   const Json manifest = Json::parse(info.manifest_json);
   Json bos;
   if (info.bos_token_id >= 0) bos = info.bos_token_id;
+  Json delegates = Json::array();
+  std::istringstream names(pl_available_delegates());
+  for (std::string name; std::getline(names, name, ',');) delegates.push_back(name);
   print_json({{"bundle", options.bundle},
               {"version", pl_version()},
+              {"executorch", pl_executorch_version()},
+              {"backend", info.backend},
+              {"backends", backends_of(manifest)},
+              {"available_delegates", delegates},
               {"model", manifest.value("model", Json::object())},
               {"quantization", manifest.value("quantization", Json::object())},
               {"vocab_size", info.vocab_size},

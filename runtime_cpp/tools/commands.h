@@ -12,7 +12,7 @@ namespace pocketlora_run {
 /// The bundle and how it is run: the same for every command.
 struct BundleOptions {
   std::string bundle;
-  std::string backend = "cpu";
+  std::string backend = "auto";
   int32_t threads = 0;
   bool verify = false;
   pl_weights weights = PL_WEIGHTS_AUTO;  ///< only `train` has options for these two

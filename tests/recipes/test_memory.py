@@ -5,7 +5,7 @@ from __future__ import annotations
 from pocketlora_export.bundle.reader import read_manifest
 from pocketlora_export.graphs.trace import KernelCall, Size, StageTrace
 from pocketlora_export.lower.spec import MethodSpec, PlannedTensor, PortSpec
-from pocketlora_export.plan.memory import Bounds, Shape, estimate
+from pocketlora_export.plan.memory import Bounds, Shape, by_rows, estimate
 from tests.support.bundles import Bundled
 
 SHAPE = Shape(
@@ -40,7 +40,8 @@ def test_by_hand() -> None:
     head = KernelCall("head_loss", {"h": (ROWS, constant(8))}, {"n": 50, "k": 8})
     few_rows = KernelCall("linear4", {"x": (ROWS, constant(8))}, {"n": 50, "k": 8})
     programs = {"train": [lowered("head_loss", 5000, head)], "infer": [lowered("head", 60, few_rows, 6)]}
-    memory = estimate(SHAPE, BOUNDS, programs)
+    tables = {kind: by_rows(SHAPE, BOUNDS, kind, methods) for kind, methods in programs.items()}
+    memory = estimate(SHAPE, BOUNDS, programs, tables)
     # Matrices in whole cache lines of 16 floats: 3 x 8 in two of them, 3 x 4 in one.
     a_and_b, scales = 2 * ((32 + 32) + (32 + 16)), 4 * 16
     assert memory["arena_train"] == 8192
@@ -53,10 +54,10 @@ def test_by_hand() -> None:
     assert memory["kv_cache"] == 4096  # 2 · 2 · 20 · 4 · 4
     assert memory["other"] == 14 * 360
 
-    assert [row["rows"] for row in memory["train_rows"]] == [1, 2, 4, 8, 10]
-    assert [row["rows"] for row in memory["infer_rows"]] == [1, 2, 4, 6]
-    assert [row["arena"] for row in memory["train_rows"]] == [4096, 4096, 4096, 4096, 8192]
-    last = memory["train_rows"][-1]
+    assert [row["rows"] for row in tables["train"]] == [1, 2, 4, 8, 10]
+    assert [row["rows"] for row in tables["infer"]] == [1, 2, 4, 6]
+    assert [row["arena"] for row in tables["train"]] == [4096, 4096, 4096, 4096, 8192]
+    last = tables["train"][-1]
     # 50 rows of the head are one tile more than three, so threads share the forward product: 3 x 2 tiles and 48 x 16
     # sums. The backward product has one tile of columns and stays on one thread: 16 x 2 tiles and 10 x 256 of dy. That
     # thread also holds 10 labels, places and states, 16 x 16 of h, 10 x 768 logits and a row of the head.
@@ -66,7 +67,7 @@ def test_by_hand() -> None:
     # Chunks are never smaller than 64 kB, and what did not fit into the rest of one begins another.
     assert 0 <= last["scratch"] + per_thread - 2 * 4096 - shared < 3 * per_thread
     assert memory["scratch"] == max(
-        memory[key][-1]["scratch"] + 4 * memory[key][-1]["scratch_per_thread"] for key in ("train_rows", "infer_rows")
+        table[-1]["scratch"] + 4 * table[-1]["scratch_per_thread"] for table in tables.values()
     )
 
 
@@ -80,9 +81,10 @@ def test_of_a_bundle(tiny_bundle: Bundled) -> None:
     assert 0 <= memory.arena_train - largest["train"] < 4096
     assert 0 <= memory.arena_infer - largest["infer"] < 4096
     assert memory.adapter > memory.optimizer / 2
+    tables = {program.kind: program.memory_rows for program in manifest.programs}
     for table, arena, last in (
-        (memory.train_rows, memory.arena_train, limits.train_t_max),
-        (memory.infer_rows, memory.arena_infer, limits.prefill_t_max),
+        (tables["train"], memory.arena_train, limits.train_t_max),
+        (tables["infer"], memory.arena_infer, limits.prefill_t_max),
     ):
         rows, arenas = [row.rows for row in table], [row.arena for row in table]
         assert rows == sorted(set(rows))

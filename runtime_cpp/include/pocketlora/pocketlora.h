@@ -67,6 +67,11 @@ typedef enum pl_status {
 PL_API uint32_t pl_abi_version(void);
 /** @return the library's version, for example "0.1.0". Static storage. */
 PL_API const char* pl_version(void);
+/** @return the version of ExecuTorch that the library was built with, for example "1.5.1". Static storage. */
+PL_API const char* pl_executorch_version(void);
+/** @return names of ExecuTorch's delegates that this build has and that can run here, for example
+ * "VulkanBackend,XnnpackBackend"; "" = none (docs/backends.md). Valid until the next call on this thread. */
+PL_API const char* pl_available_delegates(void);
 /** @return the name of a status, for example "ADAPTER_MISMATCH". Static storage. */
 PL_API const char* pl_status_name(pl_status status);
 /** @return the message of the last failure on this thread, "" when there was none. Valid until the next one.
@@ -89,7 +94,7 @@ typedef enum pl_weights {
 
 typedef struct pl_engine_options {
   size_t struct_size;
-  const char* backend;  /**< programs/<backend>; NULL = "cpu" */
+  const char* backend;  /**< programs/<backend>; NULL or "auto" = the first of the bundle that can run here */
   int32_t num_threads;  /**< 0 = the number of cores; of the process: the engine opened last decides */
   int32_t verify_base;  /**< non-zero: hash base.ptd while opening */
   pl_weights weights;   /**< default PL_WEIGHTS_AUTO */
@@ -117,6 +122,7 @@ typedef struct pl_engine_info {
   int64_t bos_token_id;      /**< −1 = none */
   const char* base_sha256;   /**< 64 hex digits; owned by the engine */
   const char* manifest_json; /**< the whole manifest; owned by the engine */
+  const char* backend;       /**< whose programs run; owned by the engine */
 } pl_engine_info;
 PL_API pl_status pl_engine_get_info(const pl_engine* engine, pl_engine_info* info);
 

@@ -34,9 +34,10 @@ PL_JNI(jobject, Engine, nativeInfo)(JNIEnv* env, jclass, jlong engine) {
   if (!succeeded(env, pl_engine_get_info(from_java<pl_engine>(engine), &info))) return nullptr;
   jbyteArray const sha256 = pocketlora_jni::new_bytes(env, info.base_sha256);
   jbyteArray const manifest = sha256 == nullptr ? nullptr : pocketlora_jni::new_bytes(env, info.manifest_json);
-  return new_object(env, "org/pocketlora/EngineInfo", "(JJJJJJJJJ[B[B)V", info.vocab_size, info.hidden_size,
+  jbyteArray const backend = manifest == nullptr ? nullptr : pocketlora_jni::new_bytes(env, info.backend);
+  return new_object(env, "org/pocketlora/EngineInfo", "(JJJJJJJJJ[B[B[B)V", info.vocab_size, info.hidden_size,
                     info.num_layers, info.max_seq_len, info.train_t_max, info.prefill_t_max, info.max_rank,
-                    info.max_segments, info.bos_token_id, sha256, manifest);
+                    info.max_segments, info.bos_token_id, sha256, manifest, backend);
 }
 
 PL_JNI(jobject, Engine, nativeMemory)(JNIEnv* env, jclass, jlong engine) {

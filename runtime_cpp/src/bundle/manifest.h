@@ -55,9 +55,19 @@ struct MethodSpec {
   std::vector<TensorSpec> outputs;
 };
 
+/// What a program takes, in bytes, when none of its calls has more than `rows` rows: pages of its arena that are
+/// touched, and scratch (the kernels' own at max_rank, and the values between stages) with `threads` threads:
+/// scratch + threads · scratch_per_thread.
+struct MemoryRow {
+  int64_t rows = 0, arena = 0, scratch = 0, scratch_per_thread = 0;
+};
+
 struct ProgramSpec {
   std::string backend, kind, file;
+  std::string lowered_by;              ///< the version of ExecuTorch
+  std::vector<std::string> delegates;  ///< that must be there to run it, by ExecuTorch's names
   std::vector<MethodSpec> methods;
+  std::vector<MemoryRow> memory_rows;  ///< in ascending order, up to train_t_max or prefill_t_max
 
   /// @return nullptr when there is no such method.
   const MethodSpec* find_method(std::string_view name) const;
@@ -122,18 +132,6 @@ struct Limits {
   int64_t max_segments = 0;
 };
 
-/// What a program takes, in bytes, when none of its calls has more than `rows` rows: pages of its arena that are
-/// touched, and scratch (the kernels' own at max_rank, and the values between stages) with `threads` threads:
-/// scratch + threads · scratch_per_thread.
-struct MemoryRow {
-  int64_t rows = 0, arena = 0, scratch = 0, scratch_per_thread = 0;
-};
-
-/// What the runtime keeps of the toolchain's estimate: tables in ascending order, up to train_t_max and prefill_t_max.
-struct MemoryTables {
-  std::vector<MemoryRow> train_rows, infer_rows;
-};
-
 /// The runtime's view of manifest.json (docs/manifest.md). Facts that only the toolchain needs are not kept.
 struct Manifest {
   std::string text;  ///< the file as it is
@@ -147,7 +145,6 @@ struct Manifest {
   std::vector<BaseTensorSpec> base_tensors;
   std::vector<ProgramSpec> programs;
   std::vector<StageSet> stages;
-  MemoryTables memory;
   std::vector<FileSpec> files;
 
   /// The lookups return nullptr when there is no such thing.

@@ -171,16 +171,19 @@ void check_stage_set(const Manifest& manifest, const StageSet& set, ProblemList*
   }
 }
 
-/// @param largest what the rows of the last entry must be.
-void check_memory_rows(const std::vector<MemoryRow>& table, const char* key, int64_t largest, ProblemList* problems) {
+void check_memory_rows(const ProgramSpec& program, const Limits& limits, ProblemList* problems) {
+  if (program.kind != "train" && program.kind != "infer") return;  // a newer toolchain's
+  const std::vector<MemoryRow>& table = program.memory_rows;
+  const std::string where = "programs(" + program.backend + ", " + program.kind + ").memory_rows";
   for (size_t i = 1; i < table.size(); ++i) {
     if (table[i].rows > table[i - 1].rows) continue;
-    problems->addf("memory.%s[%zu]: rows is %lld after %lld, the table must ascend", key, i,
+    problems->addf("%s[%zu]: rows is %lld after %lld, the table must ascend", where.c_str(), i,
                    static_cast<long long>(table[i].rows), static_cast<long long>(table[i - 1].rows));
   }
+  const int64_t largest = program.kind == "train" ? limits.train_t_max : limits.prefill_t_max;
   const int64_t last = table.empty() ? 0 : table.back().rows;
   if (last == largest) return;
-  problems->addf("memory.%s ends at %lld rows, it must end at the limit of %lld", key, static_cast<long long>(last),
+  problems->addf("%s ends at %lld rows, it must end at the limit of %lld", where.c_str(), static_cast<long long>(last),
                  static_cast<long long>(largest));
 }
 
@@ -211,8 +214,7 @@ void check_references(const Manifest& manifest, ProblemList* problems) {
     }
   }
   for (const StageSet& set : manifest.stages) check_stage_set(manifest, set, problems);
-  check_memory_rows(manifest.memory.train_rows, "train_rows", manifest.limits.train_t_max, problems);
-  check_memory_rows(manifest.memory.infer_rows, "infer_rows", manifest.limits.prefill_t_max, problems);
+  for (const ProgramSpec& program : manifest.programs) check_memory_rows(program, manifest.limits, problems);
 }
 
 }  // namespace pocketlora

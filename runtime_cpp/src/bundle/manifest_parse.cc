@@ -45,11 +45,12 @@ class Parser {
     parse_files(root);
     parse_base(root.require_object("base"));
     parse_adapter(root.require_object("adapter"));
-    for (const JsonNode& node : root.require_array("programs")) manifest_.programs.push_back(parse_program(node));
+    const std::string lowered_by = root.require_object("generator").require_string("executorch");
+    for (const JsonNode& node : root.require_array("programs")) {
+      manifest_.programs.push_back(parse_program(node));
+      manifest_.programs.back().lowered_by = lowered_by;
+    }
     for (const JsonNode& node : root.require_array("stages")) manifest_.stages.push_back(parse_stages(node));
-    const JsonNode memory = root.require_object("memory");
-    manifest_.memory.train_rows = parse_memory_rows(memory, "train_rows");
-    manifest_.memory.infer_rows = parse_memory_rows(memory, "infer_rows");
   }
 
  private:
@@ -211,7 +212,9 @@ class Parser {
     program.backend = node.require_string("backend");
     program.kind = node.require_string("kind");
     program.file = node.require_string("file");
+    program.delegates = node.require_strings("delegates");
     for (const JsonNode& method : node.require_array("methods")) program.methods.push_back(parse_method(method));
+    program.memory_rows = parse_memory_rows(node);
     return program;
   }
 
@@ -225,10 +228,10 @@ class Parser {
     return {node.require_string("method"), parse_names(node.require_object("weights"))};
   }
 
-  std::vector<MemoryRow> parse_memory_rows(const JsonNode& memory, const char* key) {
+  std::vector<MemoryRow> parse_memory_rows(const JsonNode& program) {
     constexpr int64_t kMost = int64_t{1} << 48;  // so that sums over threads cannot wrap
     std::vector<MemoryRow> table;
-    for (const JsonNode& node : memory.require_array(key)) {
+    for (const JsonNode& node : program.require_array("memory_rows")) {
       table.push_back({require_size(node, "rows"), node.require_int("arena", 0, kMost),
                        node.require_int("scratch", 0, kMost), node.require_int("scratch_per_thread", 0, kMost)});
     }

@@ -42,9 +42,9 @@ TEST(Manifest, ReadsWhatTheRuntimeNeeds) {
 
 TEST(Manifest, ReadsTheMemoryTables) {
   const Manifest manifest = parse_manifest(valid_manifest().dump(), "m").value();
-  ASSERT_EQ(manifest.memory.train_rows.size(), 2U);
-  ASSERT_EQ(manifest.memory.infer_rows.size(), 1U);
-  const MemoryRow& row = manifest.memory.train_rows[1];
+  ASSERT_EQ(manifest.programs[0].memory_rows.size(), 2U);
+  ASSERT_EQ(manifest.programs[1].memory_rows.size(), 1U);
+  const MemoryRow& row = manifest.programs[0].memory_rows[1];
   EXPECT_EQ(row.rows, 8);
   EXPECT_EQ(row.arena, 32768);
   EXPECT_EQ(row.scratch, 8000);
@@ -52,31 +52,43 @@ TEST(Manifest, ReadsTheMemoryTables) {
 }
 
 TEST(Manifest, MemoryTablesAscendToTheirLimit) {
-  for (const char* table : {"train_rows", "infer_rows"}) {
+  const auto changed = [](int program, auto change) {
     json document = valid_manifest();
-    document["memory"].erase(table);
-    expect_problem(parse(document), std::string("memory.") + table);
-
-    document = valid_manifest();
-    document["memory"][table] = json::array();
-    expect_problem(parse(document), std::string(table) + " ends at 0 rows, it must end at the limit of 8");
-
-    document = valid_manifest();
-    document["memory"][table].back()["rows"] = 7;
-    expect_problem(parse(document), std::string(table) + " ends at 7 rows, it must end at the limit of 8");
-
-    document = valid_manifest();
-    document["memory"][table].push_back(document["memory"][table].back());
-    expect_problem(parse(document), "rows is 8 after 8, the table must ascend");
-
+    change(document["programs"][program]["memory_rows"]);
+    return parse(document);
+  };
+  for (int program = 0; program < 2; ++program) {
+    const std::string kind = program == 0 ? "train" : "infer", where = "programs(cpu, " + kind + ").memory_rows";
+    json document = valid_manifest();
+    document["programs"][program].erase("memory_rows");
+    expect_problem(parse(document), "programs[" + std::to_string(program) + "].memory_rows");
+    expect_problem(changed(program, [](json& table) { table = json::array(); }),
+                   where + " ends at 0 rows, it must end at the limit of 8");
+    expect_problem(changed(program, [](json& table) { table.back()["rows"] = 7; }),
+                   where + " ends at 7 rows, it must end at the limit of 8");
+    expect_problem(changed(program, [](json& table) { table.push_back(table.back()); }),
+                   "rows is 8 after 8, the table must ascend");
     for (const char* key : {"rows", "arena", "scratch", "scratch_per_thread"}) {
       for (const int64_t value : {int64_t{-1}, int64_t{1} << 62}) {
-        document = valid_manifest();
-        document["memory"][table][0][key] = value;
-        expect_problem(parse(document), std::string("memory.") + table + "[0]." + key);
+        expect_problem(changed(program, [&](json& table) { table[0][key] = value; }),
+                       "programs[" + std::to_string(program) + "].memory_rows[0]." + key);
       }
     }
   }
+}
+
+TEST(Manifest, ReadsDelegatesAndTheVersionThatLowered) {
+  json document = valid_manifest();
+  document["programs"][1]["delegates"] = {"SomeBackend"};
+  document["generator"]["executorch"] = "9.8.7";
+  const Manifest manifest = parse_manifest(document.dump(), "m").value();
+  EXPECT_TRUE(manifest.programs[0].delegates.empty());
+  EXPECT_EQ(manifest.programs[1].delegates, std::vector<std::string>{"SomeBackend"});
+  EXPECT_EQ(manifest.programs[1].lowered_by, "9.8.7");
+  document["programs"][0].erase("delegates");
+  document["generator"].erase("executorch");
+  expect_problem(parse(document), "programs[0].delegates");
+  expect_problem(parse(document), "generator.executorch");
 }
 
 TEST(Manifest, NullBosMeansNone) {

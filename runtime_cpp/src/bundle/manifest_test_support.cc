@@ -79,11 +79,18 @@ json infer_head() {
                 json::array({output("logits", {1, 32})}));
 }
 
+json memory_row(int rows) {
+  return {{"rows", rows}, {"arena", 4096 * rows}, {"scratch", 1000 * rows}, {"scratch_per_thread", 100}};
+}
+
 json program(const char* kind, json methods) {
   return {{"backend", "cpu"},
           {"kind", kind},
           {"file", std::string("programs/cpu/") + kind + ".pte"},
-          {"methods", std::move(methods)}};
+          {"delegates", json::array()},
+          {"methods", std::move(methods)},
+          {"memory_rows",
+           kind == std::string("train") ? json{memory_row(4), memory_row(8)} : json::array({memory_row(8)})}};
 }
 
 json stages(const char* kind, json methods) {
@@ -97,10 +104,6 @@ json stages(const char* kind, json methods) {
   return {{"backend", "cpu"}, {"kind", kind}, {"embed", end}, {"blocks", json::array({block})}, {"head", head}};
 }
 
-json memory_row(int rows) {
-  return {{"rows", rows}, {"arena", 4096 * rows}, {"scratch", 1000 * rows}, {"scratch_per_thread", 100}};
-}
-
 json file(const char* path, int size) { return {{"path", path}, {"size", size}, {"sha256", std::string(64, 'a')}}; }
 
 }  // namespace
@@ -108,6 +111,7 @@ json file(const char* path, int size) { return {{"path", path}, {"size", size}, 
 json valid_manifest() {
   json manifest;
   manifest["schema_version"] = "2.0";
+  manifest["generator"] = {{"executorch", "1.0.0"}};
   manifest["model"] = {{"family", "llama"}, {"name", "test"},      {"hidden_size", 16}, {"num_layers", 1},
                        {"num_heads", 2},    {"num_kv_heads", 1},   {"head_dim", 8},     {"vocab_size", 32},
                        {"bos_token_id", 1}, {"eos_token_ids", {2}}};
@@ -135,9 +139,6 @@ json valid_manifest() {
                                             infer_method("block_decode", 1), infer_head()})};
   manifest["stages"] = {stages("train", {{"forward", "block_forward"}, {"backward", "block_backward"}}),
                         stages("infer", {{"prefill", "block_prefill"}, {"decode", "block_decode"}})};
-  manifest["memory"] = {{"arena_train", 32768},
-                        {"train_rows", {memory_row(4), memory_row(8)}},
-                        {"infer_rows", json::array({memory_row(8)})}};
   manifest["files"] = {file("base.ptd", 2048), file("programs/cpu/train.pte", 10), file("programs/cpu/infer.pte", 10)};
   return manifest;
 }

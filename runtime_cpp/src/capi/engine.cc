@@ -1,4 +1,5 @@
 #include "capi/capi.h"
+#include "engine/backends.h"
 #include "engine/proc_memory.h"
 #include "kernels/common/scratch.h"
 #include "trainer/evaluate.h"
@@ -51,8 +52,18 @@ pl_status pl_engine_get_info(const pl_engine* engine, pl_engine_info* info) {
   facts.bos_token_id = manifest.model.bos_token_id;
   facts.base_sha256 = manifest.adapter.base_sha256.c_str();
   facts.manifest_json = manifest.text.c_str();
+  facts.backend = engine->engine->backend().c_str();
   return report(write_struct(facts, "info", info));
 }
+
+const char* pl_available_delegates(void) {
+  thread_local std::string text;
+  text.clear();
+  for (const std::string& name : pocketlora::available_delegates()) text += (text.empty() ? "" : ",") + name;
+  return text.c_str();
+}
+
+const char* pl_executorch_version(void) { return pocketlora::executorch_version(); }
 
 pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory) {
   PL_C_REQUIRE(engine);

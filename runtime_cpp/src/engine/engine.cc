@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "engine/backends.h"
 #include "engine/executorch_log.h"
 #include "engine/system_memory.h"
 #include "kernels/common/scratch.h"
@@ -24,11 +25,14 @@ Result<int64_t> prepare_process(int32_t num_threads) {
   std::call_once(once, [] {
     executorch::runtime::runtime_init();
     registered = register_pocketlora_ops();
+    share_delegate_memory();
   });
   if (!registered) {
     return error(PL_INTERNAL, "the kernels could not be registered with ExecuTorch: %s", log.errors().c_str());
   }
-  return static_cast<int64_t>(use_executorch_threadpool(num_threads));
+  const int64_t threads = use_executorch_threadpool(num_threads);
+  set_delegate_threads(threads);
+  return threads;
 }
 
 /// Gives the system what was freed: parsing a manifest leaves megabytes that a heap keeps for later.
@@ -61,24 +65,15 @@ Status check_options(const EngineOptions& options) {
   return problems.to_status(PL_INVALID_ARGUMENT, "engine options:");
 }
 
-Status check_backend(const Manifest& manifest, const std::string& dir, const std::string& backend) {
-  std::string known;
-  for (const ProgramSpec& program : manifest.programs) {
-    if (program.backend == backend) return Status();
-    if (known.find(program.backend) == std::string::npos) known += (known.empty() ? "" : ", ") + program.backend;
-  }
-  return error(PL_BACKEND_MISSING, "bundle '%s' has no programs for backend '%s': it has %s", dir.c_str(),
-               backend.c_str(), known.empty() ? "none" : known.c_str());
-}
-
 }  // namespace
 
 Result<std::shared_ptr<Engine>> Engine::open(const std::string& dir, const EngineOptions& options) {
   PL_RETURN_IF_ERROR(check_options(options));
   PL_ASSIGN_OR_RETURN(Bundle bundle, Bundle::open(dir, {options.verify_base}));
-  PL_RETURN_IF_ERROR(check_backend(bundle.manifest(), dir, options.backend));
+  PL_ASSIGN_OR_RETURN(const std::string backend,
+                      choose_backend(bundle.manifest(), dir, options.backend, available_delegates()));
   PL_ASSIGN_OR_RETURN(const int64_t threads, prepare_process(options.num_threads));
-  std::shared_ptr<Engine> engine(new Engine(std::move(bundle), options));
+  std::shared_ptr<Engine> engine(new Engine(std::move(bundle), backend, options));
   engine->num_threads_ = threads;
   engine->layout_ = std::make_shared<const AdapterLayout>(engine->manifest().adapter);
   PL_RETURN_IF_ERROR(engine->open_programs());

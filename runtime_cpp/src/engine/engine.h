@@ -16,8 +16,8 @@
 namespace pocketlora {
 
 struct EngineOptions {
-  std::string backend = "cpu";
-  int32_t num_threads = 0;  ///< 0 = the number of cores
+  std::string backend = "auto";  ///< of the bundle's programs; "auto" = the first whose delegates are there
+  int32_t num_threads = 0;       ///< 0 = the number of cores
   bool verify_base = false;
   pl_weights weights = PL_WEIGHTS_AUTO;
   int64_t memory_limit = 0;        ///< bytes of what the accounts count; 0 = none
@@ -40,6 +40,8 @@ class Engine {
   int64_t memory_limit() const { return options_.memory_limit; }
   /// Threads of the kernels' pool.
   int64_t num_threads() const { return num_threads_; }
+  /// Which of the bundle's programs run.
+  const std::string& backend() const { return backend_; }
   /// Rows that a training or evaluation pass may have at once; what trainers alive were planned for.
   RowsCap& rows_cap() { return rows_cap_; }
   /// KV rows of prompts that sessions have computed; null when off.
@@ -53,8 +55,8 @@ class Engine {
   Result<StageGraph*> infer_graph();
 
  private:
-  Engine(Bundle bundle, const EngineOptions& options)
-      : bundle_(std::move(bundle)), backend_(options.backend), options_(options) {}
+  Engine(Bundle bundle, std::string backend, const EngineOptions& options)
+      : bundle_(std::move(bundle)), backend_(std::move(backend)), options_(options) {}
   Status open_programs();
   void choose_streaming();
 

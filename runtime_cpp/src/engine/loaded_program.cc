@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/backends.h"
 #include "engine/executorch_log.h"
 #include "engine/method_check.h"
 
@@ -21,8 +22,10 @@ Result<std::unique_ptr<LoadedProgram>> LoadedProgram::open(const std::string& pa
   const ExecutorchLog log;
   auto program = Program::load(&loaded->loader_, Program::Verification::InternalConsistency);
   if (!program.ok()) {
-    return error(PL_BUNDLE_CORRUPT, "%s is not a valid ExecuTorch program (%s): %s", path.c_str(),
-                 executorch::runtime::to_string(program.error()), log.errors().c_str());
+    const std::string note = version_note(spec.lowered_by);
+    return error(note.empty() ? PL_BUNDLE_CORRUPT : PL_BUNDLE_VERSION,
+                 "%s is not a valid ExecuTorch program (%s): %s%s", path.c_str(),
+                 executorch::runtime::to_string(program.error()), log.errors().c_str(), note.c_str());
   }
   loaded->program_ = std::make_unique<Program>(std::move(*program));
   PL_RETURN_IF_ERROR(loaded->check_methods());
@@ -35,7 +38,7 @@ Status LoadedProgram::check_methods() const {
   for (const MethodSpec& method : spec_.methods) {
     const auto meta = program_->method_meta(method.name.c_str());
     if (meta.ok()) {
-      check_method(*meta, method, &problems);
+      check_method(*meta, method, spec_.delegates, &problems);
     } else {
       problems.add(method.name + ": there is no such method");
     }
@@ -72,8 +75,14 @@ Result<Stage*> LoadedProgram::stage(const std::string& method) {
   if (known != stages_.end()) return known->second.get();
   const MethodSpec* spec = spec_.find_method(method);
   if (spec == nullptr) return error(PL_INTERNAL, "%s has no method '%s'", file_.path().c_str(), method.c_str());
-  PL_ASSIGN_OR_RETURN(std::unique_ptr<Stage> stage, Stage::load(*program_, *spec, spans_, &temporary_, account_));
-  return stages_.emplace(method, std::move(stage)).first->second.get();
+  const DelegateThreads threads;
+  auto stage = Stage::load(*program_, *spec, spans_, &temporary_, account_);
+  if (!stage.ok()) {
+    const std::string note = version_note(spec_.lowered_by);
+    return error(stage.status().code(), "%s: %s%s", file_.path().c_str(), stage.status().message().c_str(),
+                 note.c_str());
+  }
+  return stages_.emplace(method, std::move(stage).value()).first->second.get();
 }
 
 }  // namespace pocketlora

@@ -1,5 +1,7 @@
 #include "engine/method_check.h"
 
+#include <algorithm>
+
 #include "engine/extents.h"
 #include "engine/scalar_type.h"
 
@@ -37,9 +39,22 @@ void check_tensor(const Result<TensorInfo>& info, const TensorSpec& spec, const 
     problems->add(where + ": is memory-planned, so a caller's pointer cannot be used in place");
 }
 
+void check_delegates(const executorch::runtime::MethodMeta& meta, const MethodSpec& spec,
+                     const std::vector<std::string>& delegates, ProblemList* problems) {
+  for (size_t i = 0; i < meta.num_backends(); ++i) {
+    const auto name = meta.get_backend_name(i);
+    const std::string found = name.ok() ? *name : "?";
+    if (std::find(delegates.begin(), delegates.end(), found) == delegates.end()) {
+      problems->add(spec.name + " calls the delegate " + found + ", which is not listed");
+    }
+  }
+}
+
 }  // namespace
 
-void check_method(const executorch::runtime::MethodMeta& meta, const MethodSpec& spec, ProblemList* problems) {
+void check_method(const executorch::runtime::MethodMeta& meta, const MethodSpec& spec,
+                  const std::vector<std::string>& delegates, ProblemList* problems) {
+  check_delegates(meta, spec, delegates, problems);
   if (meta.num_inputs() != spec.inputs.size()) {
     return problems->addf("%s: expected %zu inputs, found %zu", spec.name.c_str(), spec.inputs.size(),
                           meta.num_inputs());

@@ -37,7 +37,7 @@ Result<SessionNeeds> present_needs(Engine* engine, StageGraph* graph) {
   const Manifest& manifest = engine->manifest();
   const MemoryAccount::Totals promised = engine->account().committed();
   SessionNeeds needs;
-  needs.costs = manifest.memory.infer_rows;
+  needs.costs = graph->program().memory_rows;
   needs.num_threads = engine->num_threads();
   needs.held = std::accumulate(promised.begin(), promised.end(), int64_t{0});
   needs.arena_present = graph->arena_resident();

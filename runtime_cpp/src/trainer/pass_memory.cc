@@ -11,7 +11,7 @@ Result<TrainingNeeds> present_needs(Engine* engine, StageGraph* graph) {
   if (engine->memory_limit() > 0) PL_RETURN_IF_ERROR(graph->load_all());
   const ModelFacts& model = engine->manifest().model;
   TrainingNeeds needs;
-  needs.costs = engine->manifest().memory.train_rows;
+  needs.costs = graph->program().memory_rows;
   needs.num_threads = engine->num_threads();
   needs.num_layers = model.num_layers;
   needs.hidden_size = model.hidden_size;

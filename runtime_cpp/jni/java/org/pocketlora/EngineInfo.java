@@ -35,6 +35,9 @@ public final class EngineInfo {
   /** The whole manifest. */
   public final String manifestJson;
 
+  /** Whose programs run, for example "cpu". */
+  public final String backend;
+
   /** Made by the native library. */
   EngineInfo(
       long vocabSize,
@@ -47,7 +50,8 @@ public final class EngineInfo {
       long maxSegments,
       long bosTokenId,
       byte[] baseSha256,
-      byte[] manifestJson) {
+      byte[] manifestJson,
+      byte[] backend) {
     this.vocabSize = vocabSize;
     this.hiddenSize = hiddenSize;
     this.numLayers = numLayers;
@@ -59,5 +63,6 @@ public final class EngineInfo {
     this.bosTokenId = bosTokenId;
     this.baseSha256 = Utf8.text(baseSha256);
     this.manifestJson = Utf8.text(manifestJson);
+    this.backend = Utf8.text(backend);
   }
 }
