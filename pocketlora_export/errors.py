@@ -37,6 +37,7 @@ class Status(IntEnum):
     DISK_FULL = 602
     BACKEND_MISSING = 700
     BACKEND_EXECUTION = 701
+    BACKEND_SELF_TEST = 702
     INTERNAL = 900
 
     @property

@@ -11,6 +11,7 @@ SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
 MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
 BASE = "base.ptd"
+SELF_TEST = "self_test.json"
 
 Symbol = Literal["N", "S1", "C", "K", "R"]
 Count = Annotated[int, Field(ge=0)]

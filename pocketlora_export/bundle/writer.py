@@ -18,6 +18,12 @@ def generator() -> dict[str, str]:
     return {"pocketlora": __version__} | {name: importlib.metadata.version(name) for name in _TOOLS}
 
 
+def file_entry(folder: Path, name: str, known: str | None = None) -> File:
+    """The manifest's entry of one file. `known`: its SHA-256, if it was taken already."""
+    path = folder / name
+    return File(path=name, size=path.stat().st_size, sha256=known or hash_file(path))
+
+
 def list_files(folder: Path, known: dict[str, str]) -> list[File]:
     """Every file of a folder with size and SHA-256.
 
@@ -27,10 +33,7 @@ def list_files(folder: Path, known: dict[str, str]) -> list[File]:
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in paths]
-    return [
-        File(path=name, size=path.stat().st_size, sha256=known.get(name) or hash_file(path))
-        for name, path in zip(names, paths, strict=True)
-    ]
+    return [file_entry(folder, name, known.get(name)) for name in names]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -50,10 +50,23 @@ Examples:
 )
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Threads that quantize.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option(
+    "--self-test/--no-self-test",
+    default=True,
+    help="Record a small step for devices to repeat, where the C++ runtime is built.  [default: self-test]",
+)
 @click.option("--resume/--no-resume", default=True, help="Continue an interrupted run.  [default: resume]")
 @console.json_option("Print the result as one JSON object on stdout.")
 def command(
-    model: str, output: Path, recipe: str | None, threads: int, force: bool, resume: bool, as_json: bool, **options: Any
+    model: str,
+    output: Path,
+    recipe: str | None,
+    threads: int,
+    force: bool,
+    resume: bool,
+    self_test: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Turn a Hugging Face model into a bundle: 4-bit base, programs, manifest, tokenizer.
 
@@ -67,7 +80,7 @@ def command(
     from pocketlora_export.recipes.build import build_bundle
 
     with _terminated_like_ctrl_c(), bar() as progress:
-        built = build_bundle(model, output, chosen, force, threads, progress, resume)
+        built = build_bundle(model, output, chosen, force, threads, progress, resume, self_test)
     for warning in built.warnings:
         console.warn(warning)
     size = sum(entry.size for entry in built.manifest.files)

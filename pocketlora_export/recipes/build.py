@@ -36,6 +36,7 @@ from pocketlora_export.recipes import describe
 from pocketlora_export.recipes.fingerprint import fingerprint
 from pocketlora_export.recipes.progress import Progress, Silent
 from pocketlora_export.recipes.recipe import Recipe, choose_targets
+from pocketlora_export.recipes.self_test import record
 
 _CONFIG_FILES = ("config.json", "generation_config.json")
 # What the programs, the tokenizer and the manifest take beside base.ptd.
@@ -223,6 +224,7 @@ def build_bundle(
     threads: int = 2,
     progress: Progress | None = None,
     resume: bool = True,
+    self_test: bool = False,
 ) -> Built:
     """Make a bundle. It appears under `output` complete, or not at all.
 
@@ -236,6 +238,7 @@ def build_bundle(
         threads: threads that quantize.
         progress: listener.
         resume: continue an interrupted run.
+        self_test: record a step for devices to repeat, where the C++ runtime is built.
 
     Raises:
         PocketLoraError: every failure that a user can cause.
@@ -254,4 +257,10 @@ def build_bundle(
         with clock.phase("finish"):
             manifest = _manifest(job, folder, programs, tokenizer, base_sha256)
             write_manifest(folder, manifest)
+        if self_test:
+            progress.begin("recording the self-test", 1)
+            with clock.phase("self-test"):
+                manifest, missing = record(folder, manifest)
+            warnings += [] if missing is None else [missing]
+            progress.advance(1)
     return Built(output, manifest, clock.seconds, (*job.model.notes, *warnings), kept)

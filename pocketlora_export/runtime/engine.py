@@ -36,6 +36,15 @@ class EngineFacts:
     base_sha256: str
     manifest: dict[str, Any]
     backend: str
+    backend_note: str
+
+
+class SelfTest(IntEnum):
+    """pl_self_test: when an opened bundle computes its recorded step (docs/backends.md)."""
+
+    AUTO = 0
+    NEVER = 1
+    ALWAYS = 2
 
 
 class Weights(IntEnum):
@@ -122,6 +131,8 @@ class Engine(Handle):
         weights: Weights = Weights.AUTO,
         memory_limit: int = 0,
         prefix_cache_bytes: int = 0,
+        self_test: SelfTest = SelfTest.AUTO,
+        state_dir: Path | None = None,
     ) -> None:
         """Open a bundle. Raises the status of what is wrong with it.
 
@@ -133,6 +144,8 @@ class Engine(Handle):
             weights: whether pages of the base are released after use.
             memory_limit: bytes that training may allocate, as `memory` counts them; 0 = no limit.
             prefix_cache_bytes: for KV rows of prompts that sessions share; 0 = off.
+            self_test: whether the bundle's recorded step is computed first.
+            state_dir: where the outcome is remembered; None = nowhere.
         """
         lib = library()
         options = structs.EngineOptions()
@@ -141,7 +154,9 @@ class Engine(Handle):
             options.backend = backend.encode()
         options.num_threads, options.verify_base = num_threads, int(verify_base)
         options.weights, options.memory_limit = int(weights), memory_limit
-        options.prefix_cache_bytes = prefix_cache_bytes
+        options.prefix_cache_bytes, options.self_test = prefix_cache_bytes, int(self_test)
+        if state_dir is not None:
+            options.state_dir = os.fsencode(state_dir)
         pointer = ctypes.c_void_p()
         check(lib.pl_engine_open(os.fsencode(bundle), options, pointer))
         super().__init__(pointer, lib.pl_engine_close)
@@ -153,7 +168,8 @@ class Engine(Handle):
         check(library().pl_engine_get_info(self.pointer, info))
         numbers = {f.name: getattr(info, f.name) for f in fields(EngineFacts) if hasattr(info, f.name)}
         numbers["bos_token_id"] = None if info.bos_token_id < 0 else info.bos_token_id
-        numbers["base_sha256"], numbers["backend"] = info.base_sha256.decode(), info.backend.decode()
+        for text in ("base_sha256", "backend", "backend_note"):
+            numbers[text] = getattr(info, text).decode()
         return EngineFacts(manifest=json.loads(info.manifest_json), **numbers)
 
     def memory(self) -> MemoryAccount:
@@ -165,6 +181,14 @@ class Engine(Handle):
     def verify_base(self) -> None:
         """Hash the base as it lies on the disk now. BUNDLE_CORRUPT when it is not what the manifest says."""
         check(library().pl_engine_verify_base(self.pointer))
+
+    def self_test(self) -> None:
+        """Compute the bundle's recorded step. BACKEND_SELF_TEST with everything that is off."""
+        check(library().pl_engine_self_test(self.pointer))
+
+    def record_self_test(self, path: Path) -> None:
+        """Compute such a step and write it to a file."""
+        check(library().pl_engine_record_self_test(self.pointer, os.fsencode(path)))
 
     def load_adapter(self, directory: Path) -> Adapter:
         """Load a PEFT folder. Raises with every mismatch listed when it does not fit this bundle."""

@@ -27,6 +27,8 @@ PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "pl_engine_get_info": (c_int32, [c_void_p, POINTER(structs.EngineInfo)]),
     "pl_engine_get_memory": (c_int32, [c_void_p, POINTER(structs.Memory)]),
     "pl_engine_verify_base": (c_int32, [c_void_p]),
+    "pl_engine_self_test": (c_int32, [c_void_p]),
+    "pl_engine_record_self_test": (c_int32, [c_void_p, c_char_p]),
     "pl_file_sha256": (c_int32, [c_char_p, c_char_p]),
     "pl_adapter_load": (c_int32, [c_void_p, c_char_p, POINTER(c_void_p)]),
     "pl_adapter_save": (c_int32, [c_void_p, c_char_p]),

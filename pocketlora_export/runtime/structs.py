@@ -23,6 +23,8 @@ class EngineOptions(ctypes.Structure):
         ("weights", c_int32),
         ("memory_limit", c_int64),
         ("prefix_cache_bytes", c_int64),
+        ("self_test", c_int32),
+        ("state_dir", c_char_p),
     ]
 
 
@@ -43,6 +45,7 @@ class EngineInfo(ctypes.Structure):
         ("base_sha256", c_char_p),
         ("manifest_json", c_char_p),
         ("backend", c_char_p),
+        ("backend_note", c_char_p),
     ]
 
 

@@ -1,7 +1,16 @@
+#include <cstdio>
+#include <map>
+
 #include "commands.h"
 #include "validators.h"
 
 namespace pocketlora_run {
+namespace {
+
+const std::map<std::string, pl_self_test> kSelfTests = {
+    {"auto", PL_SELF_TEST_AUTO}, {"never", PL_SELF_TEST_NEVER}, {"always", PL_SELF_TEST_ALWAYS}};
+
+}  // namespace
 
 void BundleOptions::add_to(CLI::App* command) {
   command->add_option("BUNDLE", bundle, "Folder of the bundle")->required();
@@ -10,6 +19,11 @@ void BundleOptions::add_to(CLI::App* command) {
   command->add_option("--threads", threads, "Number of threads; 0 = all cores")
       ->capture_default_str()
       ->check(not_negative());
+  command
+      ->add_option("--self-test", self_test,
+                   "When to compute the bundle's recorded step first: auto (programs with delegates), never, always")
+      ->transform(CLI::CheckedTransformer(kSelfTests));
+  command->add_option("--state-dir", state_dir, "Folder that remembers its outcome");
   command->add_flag("--verify", verify, "Hash the base while opening");
 }
 
@@ -21,9 +35,14 @@ Engine BundleOptions::open() const {
   options.verify_base = verify ? 1 : 0;
   options.weights = weights;
   options.memory_limit = memory_limit;
-  pl_engine* engine = nullptr;
-  check(pl_engine_open(bundle.c_str(), &options, &engine));
-  return Engine(engine);
+  options.self_test = self_test;
+  if (!state_dir.empty()) options.state_dir = state_dir.c_str();
+  pl_engine* opened = nullptr;
+  check(pl_engine_open(bundle.c_str(), &options, &opened));
+  Engine engine(opened);
+  const std::string note = engine_info(engine.get()).backend_note;
+  if (!note.empty()) std::fprintf(stderr, "warning: %s\n", note.c_str());
+  return engine;
 }
 
 pl_engine_info engine_info(const pl_engine* engine) {

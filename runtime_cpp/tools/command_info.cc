@@ -33,6 +33,7 @@ void run_info(const BundleOptions& options) {
               {"version", pl_version()},
               {"executorch", pl_executorch_version()},
               {"backend", info.backend},
+              {"backend_note", info.backend_note},
               {"backends", backends_of(manifest)},
               {"available_delegates", delegates},
               {"model", manifest.value("model", Json::object())},

@@ -15,6 +15,8 @@ struct BundleOptions {
   std::string backend = "auto";
   int32_t threads = 0;
   bool verify = false;
+  pl_self_test self_test = PL_SELF_TEST_AUTO;
+  std::string state_dir;
   pl_weights weights = PL_WEIGHTS_AUTO;  ///< only `train` has options for these two
   int64_t memory_limit = 0;
 

@@ -60,6 +60,7 @@ typedef enum pl_status {
   PL_DISK_FULL = 602,
   PL_BACKEND_MISSING = 700,
   PL_BACKEND_EXECUTION = 701,
+  PL_BACKEND_SELF_TEST = 702,
   PL_INTERNAL = 900
 } pl_status;
 
@@ -92,6 +93,14 @@ typedef enum pl_weights {
   PL_WEIGHTS_STREAM = 2 /**< the next layer is read while one runs, and released after it, in every walk */
 } pl_weights;
 
+/** When an opened bundle computes its recorded step to see that this device's backend gives what it should
+ * (docs/backends.md, "The self-test"). A bundle without one is opened without. */
+typedef enum pl_self_test {
+  PL_SELF_TEST_AUTO = 0,  /**< for programs with delegates, unless state_dir remembers its outcome */
+  PL_SELF_TEST_NEVER = 1, /**< not when opening; pl_engine_self_test runs it */
+  PL_SELF_TEST_ALWAYS = 2
+} pl_self_test;
+
 typedef struct pl_engine_options {
   size_t struct_size;
   const char* backend;  /**< programs/<backend>; NULL or "auto" = the first of the bundle that can run here */
@@ -102,6 +111,10 @@ typedef struct pl_engine_options {
                            limit. Trainers are planned within it or refused; the mapped base does not count */
   int64_t prefix_cache_bytes; /**< for KV rows of prompts, which other sessions then copy instead of computing them
                                  (docs/sessions.md); part of pl_memory.kv_cache. Default 0 = off */
+  pl_self_test self_test; /**< default PL_SELF_TEST_AUTO. With backend "auto", a backend that fails is passed over for
+                             the next of the bundle (pl_engine_info.backend_note); else it is PL_BACKEND_SELF_TEST */
+  const char* state_dir;  /**< folder, made when needed, where self-tests' outcomes are remembered for this version of
+                             runtime and system; default NULL = nowhere */
 } pl_engine_options;
 /** Writes the defaults of the first `struct_size` bytes; fields that the library does not know are zero. NULL is fine.
  * For bindings of other languages; C and C++ call the functions without `_sized`. */
@@ -123,6 +136,7 @@ typedef struct pl_engine_info {
   const char* base_sha256;   /**< 64 hex digits; owned by the engine */
   const char* manifest_json; /**< the whole manifest; owned by the engine */
   const char* backend;       /**< whose programs run; owned by the engine */
+  const char* backend_note;  /**< why not those of the backend that comes first, "" = they do; owned by the engine */
 } pl_engine_info;
 PL_API pl_status pl_engine_get_info(const pl_engine* engine, pl_engine_info* info);
 
@@ -144,6 +158,11 @@ PL_API pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory
 
 /** Hashes base.ptd as it lies on the disk now. @return PL_BUNDLE_CORRUPT when it is not what the manifest says. */
 PL_API pl_status pl_engine_verify_base(const pl_engine* engine);
+/** Computes the bundle's recorded step with the engine's programs. @return PL_BACKEND_SELF_TEST with everything that is
+ * off, PL_INVALID_STATE when the bundle has none. Takes the memory of a small training step. */
+PL_API pl_status pl_engine_self_test(pl_engine* engine);
+/** Computes such a step and writes it to a file, for the bundle's maker. */
+PL_API pl_status pl_engine_record_self_test(pl_engine* engine, const char* path);
 /** SHA-256 of any file. @param hex [65]: 64 hex digits and 0. @return PL_INPUT_MISSING, PL_IO_READ. */
 PL_API pl_status pl_file_sha256(const char* path, char* hex);
 

@@ -17,6 +17,7 @@
 
 struct pl_engine {
   std::shared_ptr<pocketlora::Engine> engine;
+  std::string backend_note;
 };
 
 struct pl_adapter {

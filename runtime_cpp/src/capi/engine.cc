@@ -2,6 +2,10 @@
 #include "engine/backends.h"
 #include "engine/proc_memory.h"
 #include "kernels/common/scratch.h"
+#include "selftest/checked_open.h"
+#include "selftest/self_test.h"
+#include "selftest/self_test_file.h"
+#include "store/atomic_file.h"
 #include "trainer/evaluate.h"
 
 using pocketlora::check_output_struct;
@@ -29,8 +33,9 @@ pl_status pl_engine_open(const char* bundle_dir, const pl_engine_options* option
   engine_options.weights = given.weights;
   engine_options.memory_limit = given.memory_limit;
   engine_options.prefix_cache_bytes = given.prefix_cache_bytes;
-  PL_C_ASSIGN(auto engine, Engine::open(bundle_dir, engine_options));
-  *out = new pl_engine{std::move(engine)};
+  const pocketlora::SelfTestPolicy policy = {given.self_test, given.state_dir == nullptr ? "" : given.state_dir};
+  PL_C_ASSIGN(auto opened, pocketlora::open_checked(bundle_dir, engine_options, policy));
+  *out = new pl_engine{std::move(opened.engine), std::move(opened.note)};
   return PL_OK;
 }
 
@@ -53,7 +58,21 @@ pl_status pl_engine_get_info(const pl_engine* engine, pl_engine_info* info) {
   facts.base_sha256 = manifest.adapter.base_sha256.c_str();
   facts.manifest_json = manifest.text.c_str();
   facts.backend = engine->engine->backend().c_str();
+  facts.backend_note = engine->backend_note.c_str();
   return report(write_struct(facts, "info", info));
+}
+
+pl_status pl_engine_self_test(pl_engine* engine) {
+  PL_C_REQUIRE(engine);
+  return report(pocketlora::check_engine(engine->engine));
+}
+
+pl_status pl_engine_record_self_test(pl_engine* engine, const char* path) {
+  PL_C_REQUIRE(engine);
+  PL_C_REQUIRE(path);
+  pocketlora::SelfTestRecord record{pocketlora::self_test_input(engine->engine->manifest()), {}};
+  PL_C_ASSIGN(record.outcome, pocketlora::run_self_test(engine->engine, record.input));
+  return report(pocketlora::write_whole_file(path, pocketlora::self_test_text(record)));
 }
 
 const char* pl_available_delegates(void) {

@@ -77,6 +77,7 @@ const char* status_name(pl_status code) {
     PL_NAME(DISK_FULL);
     PL_NAME(BACKEND_MISSING);
     PL_NAME(BACKEND_EXECUTION);
+    PL_NAME(BACKEND_SELF_TEST);
     PL_NAME(INTERNAL);
 #undef PL_NAME
   }

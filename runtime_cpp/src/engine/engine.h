@@ -31,6 +31,7 @@ class Engine {
   static Result<std::shared_ptr<Engine>> open(const std::string& dir, const EngineOptions& options);
 
   const Manifest& manifest() const { return bundle_.manifest(); }
+  const Bundle& bundle() const { return bundle_; }
   const BaseMap& base() const { return bundle_.base(); }
   const std::shared_ptr<const AdapterLayout>& layout() const { return layout_; }
   MemoryAccount& account() { return account_; }

@@ -28,6 +28,7 @@ public enum Status {
   DISK_FULL(602),
   BACKEND_MISSING(700),
   BACKEND_EXECUTION(701),
+  BACKEND_SELF_TEST(702),
   INTERNAL(900);
 
   private final int code;

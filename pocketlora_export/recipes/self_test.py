@@ -1,0 +1,72 @@
+"""The self-test of a bundle: a small step whose outcome is recorded when the bundle is made (docs/backends.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pocketlora_export.bundle.manifest import SELF_TEST, Manifest
+from pocketlora_export.bundle.reader import open_bundle
+from pocketlora_export.bundle.writer import file_entry, write_manifest
+from pocketlora_export.errors import PocketLoraError, Status
+from pocketlora_export.runtime.engine import Engine, SelfTest, Weights, available_delegates
+from pocketlora_export.runtime.library import find_library
+
+# Reference arithmetic: our own kernels, no delegate.
+_REFERENCE = "cpu"
+
+
+def _recorder(manifest: Manifest) -> str | None:
+    """The backend that records: the reference, else the first of the bundle that can run here."""
+    here = set(available_delegates())
+    runnable = [program.backend for program in manifest.programs if here.issuperset(program.delegates)]
+    return _REFERENCE if _REFERENCE in runnable else next(iter(runnable), None)
+
+
+def record(folder: Path, manifest: Manifest) -> tuple[Manifest, str | None]:
+    """Run the recorded step on a finished bundle and add its outcome.
+
+    Args:
+        folder: a bundle whose manifest is written.
+        manifest: that manifest.
+
+    Returns:
+        The manifest with the new file, written; and None, or why there is no self-test.
+    """
+    try:
+        find_library()
+    except PocketLoraError:
+        return manifest, "no self-test was recorded: the C++ runtime is not built here"
+    backend = _recorder(manifest)
+    if backend is None:
+        return manifest, "no self-test was recorded: none of the bundle's programs can run here"
+    # The base may be larger than memory.
+    with Engine(folder, backend=backend, weights=Weights.STREAM, self_test=SelfTest.NEVER) as engine:
+        engine.record_self_test(folder / SELF_TEST)
+    updated = manifest.model_copy(update={"files": [*manifest.files, file_entry(folder, SELF_TEST)]})
+    write_manifest(folder, updated)
+    return updated, None
+
+
+def run_all(folder: Path) -> dict[str, str]:
+    """Run the self-test of every backend of a bundle: "passed", or why it did not run here.
+
+    Raises:
+        PocketLoraError: BACKEND_SELF_TEST with every backend that fails, INVALID_STATE where nothing is recorded.
+    """
+    outcomes: dict[str, str] = {}
+    failures = []
+    for backend in dict.fromkeys(program.backend for program in open_bundle(folder).manifest.programs):
+        try:
+            with Engine(folder, backend=backend, self_test=SelfTest.NEVER) as engine:
+                engine.self_test()
+            outcomes[backend] = "passed"
+        except PocketLoraError as error:
+            if error.status == Status.BACKEND_MISSING:
+                outcomes[backend] = f"not run: {error}"
+            elif error.status == Status.BACKEND_SELF_TEST:
+                failures.append(str(error))
+            else:
+                raise
+    if failures:
+        raise PocketLoraError(Status.BACKEND_SELF_TEST, "\n".join(failures))
+    return outcomes
