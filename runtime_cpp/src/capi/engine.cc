@@ -1,10 +1,11 @@
 #include "capi/capi.h"
+#include "capi/trainer_reports.h"
 #include "engine/backends.h"
 #include "engine/proc_memory.h"
 #include "kernels/common/scratch.h"
 #include "selftest/checked_open.h"
-#include "selftest/self_test.h"
-#include "selftest/self_test_file.h"
+#include "selftest/recorded_step.h"
+#include "selftest/recorded_step_file.h"
 #include "store/atomic_file.h"
 #include "trainer/evaluate.h"
 
@@ -87,20 +88,12 @@ const char* pl_executorch_version(void) { return pocketlora::executorch_version(
 pl_status pl_engine_get_memory(const pl_engine* engine, pl_memory* memory) {
   PL_C_REQUIRE(engine);
   PL_C_REQUIRE(memory);
-  const auto totals = engine->engine->account().totals();
-  const auto part = [&totals](MemoryPart which) { return totals[static_cast<size_t>(which)]; };
   const pocketlora::MappedFile& base = engine->engine->base().file();
   const auto process = pocketlora::read_process_memory();
   const auto mapping = pocketlora::read_mapping_memory(base.data(), base.size());
   pl_memory found = {};
-  found.arena = part(MemoryPart::kArena);
-  found.block_inputs = part(MemoryPart::kBlockInputs);
-  found.adapter = part(MemoryPart::kAdapter);
-  found.gradients = part(MemoryPart::kGradients);
-  found.optimizer = part(MemoryPart::kOptimizer);
-  found.kv_cache = part(MemoryPart::kKvCache);
-  found.scratch = part(MemoryPart::kScratch) + pocketlora::scratch_bytes_in_use();
-  found.other = part(MemoryPart::kOther);
+  pocketlora::fill_parts(engine->engine->account().totals(), &found);
+  found.scratch += pocketlora::scratch_bytes_in_use();
   found.rss_anon = process.rss_anon;
   found.rss_file = process.rss_file;
   found.unexplained = process.rss_anon - (found.arena + found.block_inputs + found.adapter + found.gradients +

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "engine/backends.h"
+#include "selftest/recorded_step.h"
+#include "selftest/recorded_step_file.h"
 #include "selftest/remembered.h"
-#include "selftest/self_test.h"
-#include "selftest/self_test_file.h"
 
 namespace pocketlora {
 namespace {

@@ -1,4 +1,4 @@
-#include "selftest/self_test_file.h"
+#include "selftest/recorded_step_file.h"
 
 #include <algorithm>
 

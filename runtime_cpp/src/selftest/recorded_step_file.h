@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "selftest/self_test.h"
+#include "selftest/recorded_step.h"
 
 namespace pocketlora {
 

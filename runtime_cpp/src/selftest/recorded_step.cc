@@ -1,4 +1,4 @@
-#include "selftest/self_test.h"
+#include "selftest/recorded_step.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "selftest/self_test.h"
+#include "selftest/recorded_step.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -12,8 +12,8 @@
 #include "capi/bundle_test_support.h"
 #include "common/test_support.h"
 #include "selftest/checked_open.h"
+#include "selftest/recorded_step_file.h"
 #include "selftest/remembered.h"
-#include "selftest/self_test_file.h"
 
 namespace pocketlora {
 namespace {
