@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Protocol
 
 from pocketlora_export.adapters import mlx_folder, peft_folder
+from pocketlora_export.adapters.artifact import METADATA_NAME, METRICS_NAME
+from pocketlora_export.adapters.checksums import CHECKSUMS_NAME
 from pocketlora_export.adapters.lora_config import CONFIG_NAME
 from pocketlora_export.bundle.files import sync
 from pocketlora_export.errors import PocketLoraError, Status, status_of_os_error
 
 ADAPTER_FILES = {CONFIG_NAME, peft_folder.WEIGHTS_NAME, mlx_folder.WEIGHTS_NAME}
+# What a training run leaves beside its adapter: nothing of another adapter may keep it.
+RUN_FILES = {METADATA_NAME, METRICS_NAME, CHECKSUMS_NAME}
 
 
 class Savable(Protocol):
@@ -139,7 +143,7 @@ def _move_files(fresh: Path, output: Path) -> None:
     names = sorted(path.name for path in fresh.iterdir())
     for name in names:
         (fresh / name).replace(output / name)
-    for name in ADAPTER_FILES - set(names):
+    for name in (ADAPTER_FILES | RUN_FILES) - set(names):
         (output / name).unlink(missing_ok=True)
     sync(output)
 

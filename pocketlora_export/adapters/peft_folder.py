@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pocketlora_export.adapters import checksums
+from pocketlora_export.adapters.checksums import check_adapter_files
 from pocketlora_export.adapters.lora import BASE_KEY, LoraAdapter, LoraSite, not_finite
 from pocketlora_export.adapters.lora_config import (
     CONFIG_NAME,
@@ -24,7 +26,7 @@ from pocketlora_export.adapters.raw_tensors import STORAGE, Header, RawTensor, r
 from pocketlora_export.bundle.files import HashingFile
 from pocketlora_export.errors import PocketLoraError, Status, raise_all
 
-WEIGHTS_NAME = "adapter_model.safetensors"
+WEIGHTS_NAME = checksums.WEIGHTS_NAME
 PICKLED_NAME = "adapter_model.bin"
 # A state dict that was saved by hand still has the adapter's name in its keys.
 _LORA_KEY = re.compile(r"base_model\.model\.(?P<site>.+)\.lora_(?P<matrix>[AB])(?:\.default)?\.weight")
@@ -49,10 +51,11 @@ class AdapterCard:
 
 
 def read_card(folder: Path) -> AdapterCard:
-    """Read an adapter folder's config and the header of its weights.
+    """Read an adapter folder's config and the header of its weights, held to its checksums.json where it has one.
 
     Raises ADAPTER_MISSING_FILE or ADAPTER_CORRUPT naming the file.
     """
+    check_adapter_files(folder)
     document = read_document(folder / CONFIG_NAME)
     header = read_header(folder / WEIGHTS_NAME)
     modules = document.get("target_modules")
@@ -74,14 +77,21 @@ class PeftFolder:
     document: dict[str, Any]
 
 
-def read_peft(folder: Path) -> PeftFolder:
-    """Read a PEFT folder and check it against itself.
+def read_peft(folder: Path, *, checked: bool = True) -> PeftFolder:
+    """Read a PEFT folder and check it against itself, and first against its checksums.json where it has one.
+
+    Args:
+        folder: the folder.
+        checked: False = checksums.json is the caller's business.
 
     Raises:
-        PocketLoraError: what `parse_config` and `resolve` raise; ADAPTER_MISSING_FILE or ADAPTER_CORRUPT for its files;
-            ADAPTER_MISMATCH with every tensor that is missing, unexpected or of another shape than the config says.
+        PocketLoraError: what `check_adapter_files`, `parse_config` and `resolve` raise; ADAPTER_MISSING_FILE or
+            ADAPTER_CORRUPT for its files; ADAPTER_MISMATCH with every tensor that is missing, unexpected or of another
+            shape than the config says.
     """
     _refuse_pickled(folder)
+    if checked:
+        check_adapter_files(folder)
     path = folder / WEIGHTS_NAME
     document = read_document(folder / CONFIG_NAME)
     config = parse_config(document, folder / CONFIG_NAME)

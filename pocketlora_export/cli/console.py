@@ -39,11 +39,16 @@ def json_output() -> bool:
     return bool(ctx is not None and ctx.meta.get(_JSON_KEY, False))
 
 
-def print_json(value: object) -> None:
-    """Print one JSON value on one line of stdout, at once."""
+def json_line(value: object) -> str:
+    """One JSON value on one line."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     # A path that is not UTF-8 holds lone surrogates; written with a backslash they are JSON's own escapes.
-    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value on one line of stdout, at once."""
+    click.echo(json_line(value))
 
 
 def stdout() -> Console:
@@ -56,9 +61,14 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def make_event(event: str, **fields: object) -> dict[str, Any]:
+    """One event (docs/events.md) of this moment."""
+    return {"v": EVENT_SCHEMA, "event": event, "time": time.time(), **fields}
+
+
 def print_event(event: str, **fields: object) -> None:
-    """Print one event (docs/events.md) on stdout."""
-    print_json({"v": EVENT_SCHEMA, "event": event, "time": time.time(), **fields})
+    """Print one event on stdout."""
+    print_json(make_event(event, **fields))
 
 
 def print_error_event(status: Status, message: str) -> None:
@@ -91,6 +101,19 @@ def report_interrupt(detail: str = "") -> None:
     stderr.print(escape(message), soft_wrap=True)
     if json_output():
         print_error_event(Status.CANCELLED, message)
+
+
+def training_progress() -> Progress:
+    """The bar of a training: the same, but the time left and everything else come with the task's fields."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}", style="progress.remaining"),
+        TextColumn("{task.fields[status]}", markup=False),
+    )
+    return Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
 
 
 def progress() -> Progress:

@@ -26,7 +26,10 @@ POSITIVE = click.IntRange(min=1)
 )
 @bundle_argument
 @click.option("--data", type=PATH, required=True, help="Training rows (JSONL).")
-@click.option("-o", "--output", type=PATH, required=True, help="Folder for the adapter, in PEFT's format.")
+@click.option(
+    "-o", "--output", type=PATH, required=True,
+    help="Folder for the adapter, in PEFT's format, with where it comes from, the metrics of all steps, checksums.",
+)  # fmt: skip
 @click.option("--iters", type=POSITIVE, help="Optimizer steps.  [default: 100]")
 @click.option("--epochs", type=FiniteFloatRange(min=0, min_open=True), help="Passes over the data, instead of --iters.")
 @click.option("--learning-rate", type=FiniteFloatRange(min=0, min_open=True), default=1e-4, show_default=True)
@@ -106,6 +109,11 @@ POSITIVE = click.IntRange(min=1)
 @click.option(
     "--weights", type=click.Choice(["auto", "keep", "stream"]), default="auto", show_default=True,
     help="Pages of the base: kept, or read one layer ahead and released after use.",
+)  # fmt: skip
+@click.option("--verify-base", is_flag=True, help="Hash the base before and after training; a change is an error.")
+@click.option(
+    "--tensorboard", type=PATH, metavar="DIR",
+    help="Also write the metrics there for TensorBoard.  [needs the extra `tensorboard`]",
 )  # fmt: skip
 @row_options
 @click.option("--force", is_flag=True, help="Replace an adapter that is already in the output folder.")

@@ -1,25 +1,28 @@
-"""What a training run tells: a progress bar for people, events for programs."""
+"""What a training run tells: a live display for people, events for programs and for whoever else follows them."""
 
 from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
-from rich import progress as rich_progress
 
 from pocketlora_export.cli import console
+from pocketlora_export.cli.train_display import TrainDisplay
 from pocketlora_export.data.dataset import Dataset
 from pocketlora_export.errors import Status
 from pocketlora_export.runtime import Checkpoint, MemoryAccount, Progress, Step, TrainerPlan, Validation
 
+Listener = Callable[[Mapping[str, Any]], None]
+
 
 class TrainReport:
-    """Follows one run. With `as_json` events go to stdout, otherwise a summary; the bar is on stderr either way."""
+    """Follows one run. With `as_json` events go to stdout, otherwise a summary; the display is on stderr either way."""
 
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
@@ -28,23 +31,24 @@ class TrainReport:
         self._validations: list[Validation] = []
         self._best_step = 0
         self._started = time.monotonic()
-        self._bar: tuple[rich_progress.Progress, rich_progress.TaskID] | None = None
+        self._display = TrainDisplay()
+        self._listeners: list[Listener] = []
 
     @property
     def steps_done(self) -> int:
         """Optimizer steps of this process so far."""
         return len(self._losses)
 
+    def listen(self, listener: Listener) -> None:
+        """Give every `progress` and `validation` event to `listener`, too, from now on."""
+        self._listeners.append(listener)
+
     @contextmanager
     def running(self, steps: int) -> Iterator[None]:
-        """Show the progress bar while the run lasts."""
+        """Show the display while the run lasts."""
         self._steps, self._started = steps, time.monotonic()
-        with console.progress() as bar:
-            self._bar = bar, bar.add_task("training", total=steps, status="")
-            try:
-                yield
-            finally:
-                self._bar = None
+        with self._display.running(steps):
+            yield
 
     def truncated(self, rows: Dataset, max_tokens: int) -> None:
         """Warn when rows were cut."""
@@ -68,12 +72,9 @@ class TrainReport:
     def step(self, step: Step, progress: Progress, memory: MemoryAccount) -> None:
         """One optimizer step is done."""
         self._losses.append(step.loss)
-        rate = step.num_tokens / step.seconds if step.seconds > 0 else 0.0
-        if self._bar is not None:
-            bar, task = self._bar
-            bar.update(task, completed=step.step, status=f"loss {step.loss:.4f}  {rate:.0f} tokens/s")
-        if self._json:
-            self._progress_event(step, rate, progress, memory)
+        event = self._progress_event(step, progress, memory)
+        self._tell(event)
+        self._display.progress(event)
         if step.skipped:
             message = (
                 f"step {step.step} was left out: its loss or gradient is not finite; the adapter is as it was before"
@@ -85,8 +86,8 @@ class TrainReport:
         self._validations.append(found)
         stop = "; no improvement any more" if found.should_stop else ""
         console.note(f"step {found.step}: held-out loss {found.loss:.4f}, perplexity {found.perplexity:.3f}{stop}")
-        if self._json:
-            console.print_event(
+        self._tell(
+            console.make_event(
                 "validation",
                 step=found.step,
                 loss=console.finite(found.loss),
@@ -96,6 +97,7 @@ class TrainReport:
                 best_step=found.best_step,
                 best_loss=console.finite(found.best_loss),
             )
+        )
 
     def checkpoint(self, written: Checkpoint) -> None:
         """A checkpoint was written."""
@@ -147,8 +149,15 @@ class TrainReport:
         of_step = f" of step {best_step}" if best else ""
         click.echo(f"adapter{of_step} written to {path}")
 
-    def _progress_event(self, step: Step, rate: float, progress: Progress, memory: MemoryAccount) -> None:
-        console.print_event(
+    def _tell(self, event: Mapping[str, Any]) -> None:
+        for listener in self._listeners:
+            listener(event)
+        if self._json:
+            console.print_json(event)
+
+    def _progress_event(self, step: Step, progress: Progress, memory: MemoryAccount) -> dict[str, Any]:
+        rate = step.num_tokens / step.seconds if step.seconds > 0 else 0.0
+        return console.make_event(
             "progress",
             step=step.step,
             steps=self._steps,

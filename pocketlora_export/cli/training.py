@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pocketlora_export.adapters.output import check_output, save_adapter
+from pocketlora_export.cli import console
 from pocketlora_export.cli.checkpoints import Checkpoints
 from pocketlora_export.cli.options import interrupts_ignored, load_adapter, load_rows, pack_limits
+from pocketlora_export.cli.run_facts import RunFacts
 from pocketlora_export.cli.train_report import TrainReport
 from pocketlora_export.data.dataset import Dataset
 from pocketlora_export.data.packing import pack, rows_crc32, steps
 from pocketlora_export.errors import PocketLoraError, Status, all_of
+from pocketlora_export.report.tensorboard import TensorBoardWriter
 from pocketlora_export.runtime import (
     Activations,
     Adapter,
@@ -79,6 +82,8 @@ class TrainJob:
     activations: str = "auto"
     scratch_dir: Path | None = None
     weights: str = "auto"
+    verify_base: bool = False
+    tensorboard: Path | None = None
 
     @property
     def saves_best(self) -> bool:
@@ -100,17 +105,49 @@ def run_job(job: TrainJob, report: TrainReport) -> None:
             lambda: check_output(job.output, force=job.force, bundle=job.bundle),
             lambda: _opened(job, stack),
         )[-1]
+        writer = None if job.tensorboard is None else stack.enter_context(TensorBoardWriter(job.tensorboard))
         trainer = stack.enter_context(Trainer(engine, config, init))
+        facts = RunFacts.of(job, rows, held_out)
+        report.listen(lambda event: trainer.log_event(console.json_line(event)))
+        if writer is not None:
+            report.listen(writer.add)
         report.planned(trainer.plan)
         report.truncated(rows, engine.facts.train_t_max)
         run = _Run(job, engine, trainer, rows, held_out, report)
         with report.running(run.iters):
+            facts.resumed_from = run.resume()
+            if writer is not None and facts.resumed_from is not None:
+                writer.restart(facts.resumed_from + 1)
             run.train()
         # The work is done and saving takes a moment: Ctrl-C no longer throws it away.
-        best = job.saves_best
-        with trainer.best_adapter() if best else trainer.adapter() as adapter, interrupts_ignored():
-            save_adapter(adapter, job.output)
-        report.complete(job.output, trainer.progress(), engine.memory(), best=best)
+        with interrupts_ignored():
+            changed = _base_problem(engine, facts) if job.verify_base else None
+            save_adapter(_Artifact(trainer, facts), job.output)
+        report.complete(job.output, trainer.progress(), engine.memory(), best=job.saves_best)
+        if changed is not None:
+            raise changed
+
+
+def _base_problem(engine: Engine, facts: RunFacts) -> PocketLoraError | None:
+    """Hash the base again and take a note of the outcome; what is wrong with it, if anything."""
+    try:
+        engine.verify_base()
+    except PocketLoraError as error:
+        facts.base_verified = False
+        return PocketLoraError(error.status, f"the base has changed while it was trained on: {error}")
+    facts.base_verified = True
+    return None
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    """What a job leaves behind, to be saved like an adapter."""
+
+    trainer: Trainer
+    facts: RunFacts
+
+    def save(self, directory: Path) -> None:
+        self.trainer.save_artifact(directory, best=self.facts.job.saves_best, run_json=self.facts.text())
 
 
 def _opened(job: TrainJob, stack: ExitStack) -> tuple[Engine, TrainerConfig, Dataset, Dataset | None, Adapter | None]:
@@ -122,6 +159,7 @@ def _opened(job: TrainJob, stack: ExitStack) -> tuple[Engine, TrainerConfig, Dat
             num_threads=job.threads,
             weights=Weights[job.weights.upper()],
             memory_limit=job.memory_limit or 0,
+            verify_base=job.verify_base,
         )
     )
     config, rows, held_out, init = all_of(
@@ -224,14 +262,20 @@ class _Run:
             job.checkpoint_dir, job.checkpoint_every, job.keep, trainer, report, user_state=data
         )
         self._done = 0
+        self._stopped_early = False
+
+    def resume(self) -> int | None:
+        """Go on from a checkpoint where that is asked for; the step that it is of, if there is one."""
+        found = self._checkpoints.resume(self._job.resume)
+        if found is None:
+            return None
+        self._done, self._stopped_early = found.step, found.should_stop
+        return found.step
 
     def train(self) -> None:
         """All steps, or those that a checkpoint has left."""
-        found = self._checkpoints.resume(self._job.resume)
-        if found is not None:
-            self._done = found.step
-            if found.should_stop:
-                return
+        if self._stopped_early:
+            return
         batches = steps(
             self._rows.rows,
             batch_size=self._job.batch_size,
@@ -248,8 +292,9 @@ class _Run:
             raise KeyboardInterrupt(self._stopped()) from None
 
     def _after(self, step: Step) -> bool:
-        self._done = step.step
+        # First of all: whatever interrupts what follows, a checkpoint has the events of all its steps.
         self._report.step(step, self._trainer.progress(), self._engine.memory())
+        self._done = step.step
         stop = self._validate(step.step)
         self._checkpoints.after(step.step, last=stop or step.step == self.iters)
         return stop

@@ -23,12 +23,16 @@ def fit(
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pocketlora-step") as worker:
         for _ in range(iters):
-            step = _interruptible_step(worker, trainer, next(batches))
-            if on_step(step):
+            if _interruptible_step(worker, trainer, next(batches), on_step):
                 return
 
 
-def _interruptible_step(worker: ThreadPoolExecutor, trainer: Trainer, batches: Sequence[PackedRows]) -> Step:
+def _interruptible_step(
+    worker: ThreadPoolExecutor,
+    trainer: Trainer,
+    batches: Sequence[PackedRows],
+    on_step: Callable[[Step], bool | None],
+) -> bool | None:
     """One step. Python sees Ctrl-C only between two calls of C: the step runs beside the thread that waits for it."""
     running = worker.submit(trainer.step, batches)
     try:
@@ -36,5 +40,8 @@ def _interruptible_step(worker: ThreadPoolExecutor, trainer: Trainer, batches: S
     except KeyboardInterrupt:
         if not running.done():
             trainer.cancel()
+        # It may have come to its end all the same: then it counts, and is told like any other.
+        if running.exception() is None:
+            on_step(running.result())
         raise
-    return running.result()
+    return on_step(running.result())

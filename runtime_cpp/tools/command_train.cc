@@ -11,7 +11,9 @@ namespace {
 void run_train(const TrainOptions& options) {
   options.check();
   check_output(options.output, options.force);
-  const Engine engine = options.bundle.open();
+  BundleOptions bundle = options.bundle;
+  bundle.verify = bundle.verify || options.verify_base;
+  const Engine engine = bundle.open();
   Adapter init;
   if (!options.init_adapter.empty()) init = load_adapter(engine.get(), options.init_adapter);
   TrainingRun run(options, engine.get(), init.get());

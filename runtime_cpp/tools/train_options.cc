@@ -37,6 +37,7 @@ void add_data(CLI::App* command, TrainOptions* o) {
       ->check(above_zero());
   command->add_option("--seed", o->seed, "Of the start, the order of rows and the dropout")->capture_default_str();
   command->add_flag("--force", o->force, "Replace an adapter that is already in the output folder");
+  command->add_flag("--verify-base", o->verify_base, "Hash the base before and after training; a change is an error");
 }
 
 void add_adapter(CLI::App* command, TrainOptions* o) {

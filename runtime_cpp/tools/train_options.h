@@ -22,6 +22,7 @@ struct TrainOptions {
   float alpha = 0;             // 0 = 2 x rank
   uint64_t seed = 0;
   bool force = false;
+  bool verify_base = false;
   pl_schedule schedule = PL_SCHEDULE_CONSTANT;
   int64_t warmup_steps = 0;
   float max_grad_norm = 0;

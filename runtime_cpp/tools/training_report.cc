@@ -48,19 +48,20 @@ void report_plan(const pl_trainer_info& plan) {
                plan.streams_weights != 0 ? ", weights streamed" : "", static_cast<double>(plan.planned) / 1e6);
 }
 
-void report_step(const pl_step_report& step, const pl_progress& progress, const pl_memory& memory) {
+std::string report_step(const pl_step_report& step, const pl_progress& progress, const pl_memory& memory) {
   const double rate = step.seconds > 0 ? static_cast<double>(step.num_tokens) / step.seconds : 0;
-  print_event("progress", {{"step", step.step},
-                           {"steps", progress.total_steps},
-                           {"loss", finite(step.loss)},
-                           {"learning_rate", step.learning_rate},
-                           {"tokens", progress.tokens},
-                           {"tokens_per_second", rate},
-                           {"grad_norm", finite(step.grad_norm)},
-                           {"seconds_left", progress.seconds_left},
-                           {"skipped_steps", step.skipped_steps},
-                           {"rss_anon", memory.rss_anon},
-                           {"rss_file", memory.rss_file}});
+  const Json fields = {{"step", step.step},
+                       {"steps", progress.total_steps},
+                       {"loss", finite(step.loss)},
+                       {"learning_rate", step.learning_rate},
+                       {"tokens", progress.tokens},
+                       {"tokens_per_second", rate},
+                       {"grad_norm", finite(step.grad_norm)},
+                       {"seconds_left", progress.seconds_left},
+                       {"skipped_steps", step.skipped_steps},
+                       {"rss_anon", memory.rss_anon},
+                       {"rss_file", memory.rss_file}};
+  std::string line = print_event("progress", fields);
   std::fprintf(stderr, "step %lld of %lld: loss %.4f, %.0f tokens/s, %.0f s left\n", number(step.step),
                number(progress.total_steps), step.loss, rate, progress.seconds_left);
   if (step.skipped != 0) {
@@ -68,18 +69,21 @@ void report_step(const pl_step_report& step, const pl_progress& progress, const 
                                              " was left out: its loss or gradient is not finite; the adapter is as it "
                                              "was before");
   }
+  return line;
 }
 
-void report_validation(const pl_validation& v) {
-  print_event("validation", {{"step", v.step},
-                             {"loss", finite(v.loss)},
-                             {"perplexity", finite(v.perplexity)},
-                             {"tokens", v.num_labels},
-                             {"improved", v.improved != 0},
-                             {"best_step", v.best_step},
-                             {"best_loss", finite(v.best_loss)}});
+std::string report_validation(const pl_validation& v) {
+  const Json fields = {{"step", v.step},
+                       {"loss", finite(v.loss)},
+                       {"perplexity", finite(v.perplexity)},
+                       {"tokens", v.num_labels},
+                       {"improved", v.improved != 0},
+                       {"best_step", v.best_step},
+                       {"best_loss", finite(v.best_loss)}};
+  std::string line = print_event("validation", fields);
   std::fprintf(stderr, "step %lld: held-out loss %.4f, perplexity %.3f%s\n", number(v.step), v.loss, v.perplexity,
                v.should_stop != 0 ? "; no improvement any more" : "");
+  return line;
 }
 
 void report_checkpoint(const pl_checkpoint& checkpoint) {

@@ -10,8 +10,9 @@ namespace pocketlora_run {
 /// What a training tells: events (docs/events.md) on stdout, lines for people on stderr.
 
 void report_plan(const pl_trainer_info& plan);
-void report_step(const pl_step_report& step, const pl_progress& progress, const pl_memory& memory);
-void report_validation(const pl_validation& validation);
+/// @return the event's line, as report_validation does.
+std::string report_step(const pl_step_report& step, const pl_progress& progress, const pl_memory& memory);
+std::string report_validation(const pl_validation& validation);
 void report_checkpoint(const pl_checkpoint& checkpoint);
 /// A checkpoint was loaded; warnings for the damaged ones that were passed over.
 void report_resume(const pl_checkpoint& checkpoint);

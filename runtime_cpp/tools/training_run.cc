@@ -37,8 +37,10 @@ TrainingRun::TrainingRun(const TrainOptions& options, pl_engine* engine, const p
   const RowLimits limits = {info_.vocab_size, info_.train_t_max, info_.max_segments};
   rows_ = read_rows(options.data, limits);
   rows_crc32_ = rows_crc32(rows_);
+  facts_.add_data("train", options.data, rows_);
   if (!options.valid.empty()) {
     const std::vector<Row> valid = read_rows(options.valid, limits);
+    facts_.add_data("valid", options.valid, valid);
     std::vector<const Row*> in_order;
     for (const Row& row : valid) in_order.push_back(&row);
     held_out_ = pack(in_order, {info_.train_t_max, info_.max_segments});
@@ -94,6 +96,7 @@ void TrainingRun::resume() {
   ::pocketlora_run::check(status);
   check_user_state(found.user_state);
   report_resume(found);
+  facts_.set_resumed_from(found.step);
   done_ = done_before_ = checkpointed_ = found.step;
   stopped_early_ = found.should_stop != 0;
   best_step_ = found.best_step;
@@ -161,7 +164,7 @@ pl_progress TrainingRun::progress() const {
 
 void TrainingRun::report(const pl_step_report& step) {
   loss_ = step.loss;
-  report_step(step, progress(), engine_memory(engine_));
+  log(report_step(step, progress(), engine_memory(engine_)));
 }
 
 void TrainingRun::validate(int64_t step) {
@@ -171,7 +174,7 @@ void TrainingRun::validate(int64_t step) {
   pl_validation validation = {};
   validation.struct_size = sizeof(validation);
   check(pl_trainer_validate(trainer_.get(), views.data(), views.size(), &validation));
-  report_validation(validation);
+  log(report_validation(validation));
   best_step_ = validation.best_step;
   stopped_early_ = validation.should_stop != 0;
 }
@@ -190,12 +193,19 @@ void TrainingRun::checkpoint() {
   checkpointed_ = done_;
 }
 
+void TrainingRun::log(const std::string& event) { check(pl_trainer_log_event(trainer_.get(), event.c_str())); }
+
 void TrainingRun::save() {
-  pl_adapter* trained = nullptr;
-  check(options_.saves_best() ? pl_trainer_get_best_adapter(trainer_.get(), &trained)
-                              : pl_trainer_get_adapter(trainer_.get(), &trained));
-  const Adapter adapter(trained);
-  check(pl_adapter_save(adapter.get(), options_.output.c_str()));
+  const pl_status base = options_.verify_base ? pl_engine_verify_base(engine_) : PL_OK;
+  const std::string problem = base == PL_OK ? "" : pl_last_error();
+  if (options_.verify_base) facts_.set_base_verified(base == PL_OK);
+  const std::string run = facts_.text(options_, steps_);
+  pl_artifact_options artifact;
+  pl_artifact_options_init(&artifact);
+  artifact.best = options_.saves_best() ? 1 : 0;
+  artifact.run_json = run.c_str();
+  check(pl_trainer_save_artifact(trainer_.get(), options_.output.c_str(), &artifact));
+  if (base != PL_OK) throw ToolError(base, "the base has changed while it was trained on: " + problem);
   TrainingEnd end;
   end.steps = done_;
   end.steps_here = done_ - done_before_;

@@ -7,6 +7,7 @@
 
 #include "batching.h"
 #include "handles.h"
+#include "run_facts.h"
 #include "train_options.h"
 
 namespace pocketlora_run {
@@ -20,6 +21,8 @@ class TrainingRun {
   /// All steps, or those that a checkpoint has left. An interrupt writes a checkpoint, where there are any, and goes on
   /// its way.
   void train();
+  /// Writes the artifact of the run (docs/artifact.md). With --verify-base the base is hashed again before; one that
+  /// has changed is an error, after the artifact was written with a note of it.
   void save();
 
  private:
@@ -32,12 +35,14 @@ class TrainingRun {
   pl_step_report one_step();
   pl_progress progress() const;
   void report(const pl_step_report& step);
+  void log(const std::string& event);
   void validate(int64_t step);
   void checkpoint();
 
   const TrainOptions& options_;
   pl_engine* engine_;
   pl_engine_info info_;
+  RunFacts facts_;
   std::vector<Row> rows_;
   uint32_t rows_crc32_ = 0;
   std::vector<MicroBatch> held_out_;
