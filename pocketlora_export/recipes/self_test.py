@@ -47,26 +47,27 @@ def record(folder: Path, manifest: Manifest) -> tuple[Manifest, str | None]:
     return updated, None
 
 
+def _run(folder: Path, backend: str) -> PocketLoraError | None:
+    """The failure of one backend's self-test."""
+    try:
+        with Engine(folder, backend=backend, self_test=SelfTest.NEVER) as engine:
+            engine.self_test()
+    except PocketLoraError as error:
+        if error.status in (Status.BACKEND_MISSING, Status.BACKEND_SELF_TEST):
+            return error
+        raise
+    return None
+
+
 def run_all(folder: Path) -> dict[str, str]:
     """Run the self-test of every backend of a bundle: "passed", or why it did not run here.
 
     Raises:
         PocketLoraError: BACKEND_SELF_TEST with every backend that fails, INVALID_STATE where nothing is recorded.
     """
-    outcomes: dict[str, str] = {}
-    failures = []
-    for backend in dict.fromkeys(program.backend for program in open_bundle(folder).manifest.programs):
-        try:
-            with Engine(folder, backend=backend, self_test=SelfTest.NEVER) as engine:
-                engine.self_test()
-            outcomes[backend] = "passed"
-        except PocketLoraError as error:
-            if error.status == Status.BACKEND_MISSING:
-                outcomes[backend] = f"not run: {error}"
-            elif error.status == Status.BACKEND_SELF_TEST:
-                failures.append(str(error))
-            else:
-                raise
-    if failures:
-        raise PocketLoraError(Status.BACKEND_SELF_TEST, "\n".join(failures))
-    return outcomes
+    backends = dict.fromkeys(program.backend for program in open_bundle(folder).manifest.programs)
+    outcomes = {backend: _run(folder, backend) for backend in backends}
+    wrong = [str(error) for error in outcomes.values() if error and error.status == Status.BACKEND_SELF_TEST]
+    if wrong:
+        raise PocketLoraError(Status.BACKEND_SELF_TEST, "\n".join(wrong))
+    return {backend: f"not run: {error}" if error else "passed" for backend, error in outcomes.items()}
