@@ -1,4 +1,4 @@
-"""The self-test of a bundle: a small step whose outcome is recorded when the bundle is made (docs/backends.md)."""
+"""The self-test of a bundle: a small step whose outcome is recorded when the bundle is made (docs/self-test.md)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class EngineFacts:
 
 
 class SelfTest(IntEnum):
-    """pl_self_test: when an opened bundle computes its recorded step (docs/backends.md)."""
+    """pl_self_test: when an opened bundle computes its recorded step (docs/self-test.md)."""
 
     AUTO = 0
     NEVER = 1

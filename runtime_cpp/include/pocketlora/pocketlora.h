@@ -94,7 +94,7 @@ typedef enum pl_weights {
 } pl_weights;
 
 /** When an opened bundle computes its recorded step to see that this device's backend gives what it should
- * (docs/backends.md, "The self-test"). A bundle without one is opened without. */
+ * (docs/self-test.md). A bundle without one is opened without. */
 typedef enum pl_self_test {
   PL_SELF_TEST_AUTO = 0,  /**< for programs with delegates, unless state_dir remembers its outcome */
   PL_SELF_TEST_NEVER = 1, /**< not when opening; pl_engine_self_test runs it */

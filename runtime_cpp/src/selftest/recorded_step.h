@@ -10,7 +10,7 @@
 
 namespace pocketlora {
 
-/// What the self-test computes: docs/backends.md, "The self-test".
+/// What the self-test computes: docs/self-test.md.
 struct SelfTestInput {
   std::vector<int64_t> tokens;    ///< all of them are labels, too
   std::vector<int64_t> segments;  ///< offsets, 0 … tokens
