@@ -8,6 +8,7 @@ from pocketlora_export.runtime.trainer import Trainer
 from pocketlora_export.runtime.training import (
     Activations,
     Checkpoint,
+    Loss,
     Optimizer,
     Progress,
     Schedule,
@@ -29,6 +30,7 @@ __all__ = [
     "EngineFacts",
     "Evaluation",
     "Generation",
+    "Loss",
     "MemoryAccount",
     "Optimizer",
     "Progress",

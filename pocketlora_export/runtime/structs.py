@@ -199,6 +199,9 @@ class TrainerOptions(ctypes.Structure):
         ("keep_best", c_int32),
         ("patience", c_int32),
         ("min_delta", c_float),
+        ("loss", c_int32),
+        ("beta", c_float),
+        ("label_smoothing", c_float),
     ]
 
 
@@ -239,6 +242,11 @@ class StepReport(ctypes.Structure):
         ("learning_rate", c_double),
         ("skipped", c_int32),
         ("skipped_steps", c_int64),
+        ("num_pairs", c_int64),
+        ("chosen_reward", c_double),
+        ("rejected_reward", c_double),
+        ("reward_margin", c_double),
+        ("reward_accuracy", c_double),
     ]
 
 
@@ -259,6 +267,10 @@ class Progress(ctypes.Structure):
         ("skipped_steps", c_int64),
         ("tokens_per_second", c_double),
         ("seconds_left", c_double),
+        ("chosen_reward", c_double),
+        ("rejected_reward", c_double),
+        ("reward_margin", c_double),
+        ("reward_accuracy", c_double),
     ]
 
 
@@ -276,6 +288,11 @@ class Validation(ctypes.Structure):
         ("best_step", c_int64),
         ("best_loss", c_double),
         ("seconds", c_double),
+        ("num_pairs", c_int64),
+        ("chosen_reward", c_double),
+        ("rejected_reward", c_double),
+        ("reward_margin", c_double),
+        ("reward_accuracy", c_double),
     ]
 
 

@@ -30,6 +30,13 @@ class Schedule(IntEnum):
     COSINE = 2
 
 
+class Loss(IntEnum):
+    """pl_loss."""
+
+    CROSS_ENTROPY = 0
+    DPO = 1
+
+
 class Activations(IntEnum):
     """pl_activations: what the inputs of the blocks are kept as for the backward."""
 
@@ -47,7 +54,7 @@ class TrainerConfig:
     blocks go that memory has no room for. `activation_limit`: bytes of them beyond which they go there, 0 = no limit.
     `total_steps`: where a linear or cosine schedule ends. `max_grad_norm`: 0 = gradients are not clipped.
     `max_skipped_steps`: in a row, because something was not finite. `patience`: validations without improvement, 0 =
-    no limit.
+    no limit. `beta`, `label_smoothing`: of Loss.DPO, whose batches have pairs of segments, chosen and rejected.
     """
 
     rank: int = 8
@@ -74,6 +81,9 @@ class TrainerConfig:
     keep_best: bool = False
     patience: int = 0
     min_delta: float = 0.0
+    loss: Loss = Loss.CROSS_ENTROPY
+    beta: float = 0.1
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,10 +111,11 @@ class TrainerPlan:
 
 @dataclass(frozen=True)
 class Step:
-    """Report of one step: `loss` is the mean over all unmasked tokens of its micro-batches.
+    """Report of one step: `loss` is the mean over all unmasked tokens of its micro-batches, or over their pairs.
 
     `passes`: forward and backward passes that they were computed in; more than micro-batches where one had to be split.
-    `skipped`: the loss or the gradient was not finite, so nothing was changed.
+    `skipped`: the loss or the gradient was not finite, so nothing was changed. `num_pairs` and the rewards, means over
+    pairs, are 0 unless the loss is Loss.DPO.
     """
 
     step: int
@@ -117,11 +128,19 @@ class Step:
     learning_rate: float
     skipped: bool
     skipped_steps: int
+    num_pairs: int = 0
+    chosen_reward: float = 0.0
+    rejected_reward: float = 0.0
+    reward_margin: float = 0.0
+    reward_accuracy: float = 0.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training is; `blocks` of the running step, 0 between steps; `seconds_left` is -1 when not known."""
+    """How far training is; `blocks` of the running step, 0 between steps; `seconds_left` is -1 when not known.
+
+    Loss, norm, rate and rewards are those of the last step.
+    """
 
     step: int
     total_steps: int
@@ -135,11 +154,18 @@ class Progress:
     skipped_steps: int
     tokens_per_second: float
     seconds_left: float
+    chosen_reward: float
+    rejected_reward: float
+    reward_margin: float
+    reward_accuracy: float
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Held-out batches: `loss` is the mean over their unmasked tokens; `improved` = the lowest so far."""
+    """Held-out batches: `loss` is the mean over their unmasked tokens; `improved` = the lowest so far.
+
+    With Loss.DPO it is the mean over their pairs, as the rewards are, and `perplexity` is NaN.
+    """
 
     step: int
     loss: float
@@ -150,6 +176,11 @@ class Validation:
     best_step: int
     best_loss: float
     seconds: float
+    num_pairs: int
+    chosen_reward: float
+    rejected_reward: float
+    reward_margin: float
+    reward_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -179,7 +210,16 @@ def trainer_options(config: TrainerConfig) -> structs.TrainerOptions:
     options.activations, options.max_rows = int(config.activations), config.max_rows
     options.scratch_dir = None if config.scratch_dir is None else os.fsencode(config.scratch_dir)
     options.activation_limit = config.activation_limit
-    options.schedule, options.keep_best = int(config.schedule), int(config.keep_best)
-    for name in ("warmup_steps", "total_steps", "max_grad_norm", "max_skipped_steps", "patience", "min_delta"):
+    options.schedule, options.keep_best, options.loss = int(config.schedule), int(config.keep_best), int(config.loss)
+    for name in (
+        "warmup_steps",
+        "total_steps",
+        "max_grad_norm",
+        "max_skipped_steps",
+        "patience",
+        "min_delta",
+        "beta",
+        "label_smoothing",
+    ):
         setattr(options, name, getattr(config, name))
     return options

@@ -355,7 +355,8 @@ PL_API pl_status pl_session_generate(pl_session* session, const int64_t* prompt,
 /* ---------------------------------------------------------------- training and evaluation */
 
 /** One packed micro-batch: rows of tokens one after the other. Arrays are only read during the call. The elements of an
- * array of batches all have the same struct_size, which is also the distance between them. */
+ * array of batches all have the same struct_size, which is also the distance between them. For a trainer with
+ * PL_LOSS_DPO segments 2i and 2i + 1 are the chosen and the rejected answer of a pair, the prompt in each of them. */
 typedef struct pl_batch {
   size_t struct_size;
   const int64_t* tokens; /**< [num_tokens] */
@@ -388,6 +389,14 @@ typedef enum pl_activations {
   PL_ACTIVATIONS_BF16 = 3
 } pl_activations;
 
+typedef enum pl_loss {
+  PL_LOSS_CROSS_ENTROPY = 0, /**< the mean over all unmasked tokens of a step */
+  PL_LOSS_DPO = 1 /**< direct preference optimization: the mean over all pairs of a step of −log σ(beta · (how much more
+                     likely than its reference the policy makes the chosen answer, less the same of the rejected one)),
+                     an answer's log-probability being the sum over its unmasked tokens. The reference is the initial
+                     adapter as it was given, or the bare base without one */
+} pl_loss;
+
 typedef struct pl_trainer_options {
   size_t struct_size;
   int32_t rank;               /**< default 16; ignored when an initial adapter is given */
@@ -413,6 +422,10 @@ typedef struct pl_trainer_options {
   int32_t keep_best;         /**< non-zero: pl_trainer_validate keeps a copy of the best adapter; default 0 */
   int32_t patience;          /**< validations in a row without improvement before should_stop; default 0 = no limit */
   float min_delta;           /**< by how much a loss must be below the best one to be an improvement; default 0 */
+  pl_loss loss;              /**< default PL_LOSS_CROSS_ENTROPY */
+  float beta;                /**< of PL_LOSS_DPO: how far from the reference a reward leads; above 0, default 0.1 */
+  float label_smoothing;     /**< of PL_LOSS_DPO: how probable it is that the answers of a pair are the wrong way round
+                                (conservative DPO); from 0 to below 0.5, default 0 */
 } pl_trainer_options;
 /** As pl_engine_options_init_sized. */
 PL_API void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_size);
@@ -421,7 +434,8 @@ static inline void pl_trainer_options_init(pl_trainer_options* options) {
   pl_trainer_options_init_sized(options, sizeof(*options));
 }
 
-/** @param init start from a copy of this adapter (its ranks, alpha and modules); NULL = a new one. */
+/** @param init start from a copy of this adapter (its ranks, alpha and modules); NULL = a new one. With PL_LOSS_DPO it
+ * is also the reference, which the trainer keeps. */
 PL_API pl_status pl_trainer_create(pl_engine* engine, const pl_trainer_options* options, const pl_adapter* init,
                                    pl_trainer** out);
 PL_API void pl_trainer_free(pl_trainer* trainer);
@@ -442,7 +456,7 @@ PL_API pl_status pl_trainer_get_info(const pl_trainer* trainer, pl_trainer_info*
 typedef struct pl_step_report {
   size_t struct_size;
   int64_t step;       /**< steps done, this one included */
-  double loss;        /**< mean over all unmasked tokens of the step */
+  double loss;        /**< mean over all unmasked tokens of the step, or over its pairs (pl_trainer_options.loss) */
   int64_t num_tokens; /**< rows computed */
   int64_t num_labels; /**< unmasked tokens */
   double grad_norm;   /**< global L2 norm of the gradient */
@@ -451,6 +465,12 @@ typedef struct pl_step_report {
   double learning_rate;  /**< that this step was made with */
   int32_t skipped;       /**< non-zero: the loss or the gradient was not finite, so the adapter was left as it was */
   int64_t skipped_steps; /**< so far */
+  /* With PL_LOSS_DPO, means over the pairs of the step; else 0. A reward is beta · (log-probability of the answer by
+   * the policy − by the reference). */
+  int64_t num_pairs;
+  double chosen_reward, rejected_reward;
+  double reward_margin;   /**< chosen_reward − rejected_reward */
+  double reward_accuracy; /**< the share of pairs whose chosen answer has the larger reward */
 } pl_step_report;
 
 /** The learning rate that the schedule works on, from the next step on. */
@@ -491,6 +511,7 @@ typedef struct pl_progress {
   int64_t skipped_steps;
   double tokens_per_second; /**< over the steps of this process, without pauses */
   double seconds_left;      /**< −1 = not known */
+  double chosen_reward, rejected_reward, reward_margin, reward_accuracy; /**< of the last step, as pl_step_report */
 } pl_progress;
 /** From any thread, while a step runs as well. Memory is pl_engine_get_memory's. */
 PL_API pl_status pl_trainer_get_progress(const pl_trainer* trainer, pl_progress* progress);
@@ -498,13 +519,16 @@ PL_API pl_status pl_trainer_get_progress(const pl_trainer* trainer, pl_progress*
 typedef struct pl_validation {
   size_t struct_size;
   int64_t step;
-  double loss, perplexity; /**< mean over the unmasked tokens of all batches */
+  double loss, perplexity; /**< mean over the unmasked tokens of all batches, or over their pairs with PL_LOSS_DPO,
+                              where there is no perplexity: NaN */
   int64_t num_labels;
   int32_t improved;    /**< non-zero: the lowest loss so far */
   int32_t should_stop; /**< non-zero: `patience` validations in a row were no improvement */
   int64_t best_step;
   double best_loss;
   double seconds;
+  int64_t num_pairs; /**< with PL_LOSS_DPO, and the means over them as pl_step_report; else 0 */
+  double chosen_reward, rejected_reward, reward_margin, reward_accuracy;
 } pl_validation;
 /** Evaluates the adapter as it is on held-out batches, and remembers which was best. @param validation may be NULL. */
 PL_API pl_status pl_trainer_validate(pl_trainer* trainer, const pl_batch* batches, size_t n, pl_validation* validation);

@@ -1,6 +1,4 @@
-#include <cmath>
-
-#include "capi/capi.h"
+#include "capi/trainer_reports.h"
 
 using pocketlora::Result;
 using pocketlora::Span;
@@ -49,6 +47,8 @@ Result<TrainerOptions> read_options(const pl_trainer_options* given) {
   options.schedule = {c.schedule, c.warmup_steps, c.total_steps};
   options.max_grad_norm = c.max_grad_norm;
   options.max_skipped_steps = c.max_skipped_steps;
+  options.loss = c.loss;
+  options.preference = {c.beta, c.label_smoothing};
   options.validation = {c.keep_best != 0, c.patience, pocketlora::as_written(c.min_delta)};
   return options;
 }
@@ -59,19 +59,7 @@ Status compute(Trainer* trainer, Compute method, const pl_batch* micro_batches, 
   PL_RETURN_IF_ERROR(pocketlora::check_output_struct(report, "report"));
   PL_ASSIGN_OR_RETURN(const auto views, pocketlora::batch_views(micro_batches, n, "micro_batches"));
   PL_ASSIGN_OR_RETURN(const auto result, (trainer->*method)(views));
-  if (report == nullptr) return Status();
-  pl_step_report facts = {};
-  facts.step = result.step;
-  facts.loss = result.loss;
-  facts.num_tokens = result.num_tokens;
-  facts.num_labels = result.num_labels;
-  facts.grad_norm = result.grad_norm;
-  facts.seconds = result.seconds;
-  facts.passes = result.passes;
-  facts.learning_rate = result.learning_rate;
-  facts.skipped = result.skipped ? 1 : 0;
-  facts.skipped_steps = result.skipped_steps;
-  return pocketlora::write_struct(facts, "report", report);
+  return pocketlora::write_if_wanted(pocketlora::step_report(result), "report", report);
 }
 
 }  // namespace
@@ -86,6 +74,7 @@ void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_si
   written.beta1 = defaults.settings.beta1;
   written.beta2 = defaults.settings.beta2;
   written.epsilon = defaults.settings.epsilon;
+  written.beta = defaults.preference.beta;
   pocketlora::write_defaults(written, options, struct_size);
 }
 
@@ -104,29 +93,7 @@ void pl_trainer_free(pl_trainer* trainer) { delete trainer; }
 pl_status pl_trainer_get_info(const pl_trainer* trainer, pl_trainer_info* info) {
   PL_C_REQUIRE(trainer);
   PL_C_REQUIRE(info);
-  using pocketlora::FloatFormat;
-  using pocketlora::MemoryPart;
-  const pocketlora::TrainingPlan& plan = trainer->trainer->plan();
-  const auto part = [&plan](MemoryPart which) { return plan.parts[static_cast<size_t>(which)]; };
-  const FloatFormat format = plan.activations.format;
-  pl_trainer_info facts = {};
-  facts.max_rows = plan.activations.max_rows;
-  facts.activations = format == FloatFormat::kFloat32   ? PL_ACTIVATIONS_FP32
-                      : format == FloatFormat::kFloat16 ? PL_ACTIVATIONS_FP16
-                                                        : PL_ACTIVATIONS_BF16;
-  facts.streams_weights = trainer->trainer->streams_weights() ? 1 : 0;
-  facts.spilled = plan.activations.file_bytes();
-  facts.memory_limit = trainer->trainer->engine().memory_limit();
-  facts.planned = plan.total();
-  facts.arena = part(MemoryPart::kArena);
-  facts.block_inputs = part(MemoryPart::kBlockInputs);
-  facts.adapter = part(MemoryPart::kAdapter);
-  facts.gradients = part(MemoryPart::kGradients);
-  facts.optimizer = part(MemoryPart::kOptimizer);
-  facts.kv_cache = part(MemoryPart::kKvCache);
-  facts.scratch = part(MemoryPart::kScratch);
-  facts.other = part(MemoryPart::kOther);
-  return pocketlora::report(pocketlora::write_struct(facts, "info", info));
+  return pocketlora::report(pocketlora::write_struct(pocketlora::trainer_info_of(*trainer->trainer), "info", info));
 }
 
 pl_status pl_trainer_cancel(pl_trainer* trainer) {
@@ -150,20 +117,7 @@ pl_status pl_trainer_resume(pl_trainer* trainer) {
 pl_status pl_trainer_get_progress(const pl_trainer* trainer, pl_progress* progress) {
   PL_C_REQUIRE(trainer);
   PL_C_REQUIRE(progress);
-  const pocketlora::Progress found = trainer->trainer->control().progress();
-  pl_progress facts = {};
-  facts.step = found.step;
-  facts.total_steps = found.total_steps;
-  facts.blocks_done = found.blocks_done;
-  facts.blocks = found.blocks;
-  facts.paused = found.paused ? 1 : 0;
-  facts.loss = found.loss;
-  facts.grad_norm = found.grad_norm;
-  facts.learning_rate = found.learning_rate;
-  facts.tokens = found.tokens;
-  facts.skipped_steps = found.skipped_steps;
-  facts.tokens_per_second = found.tokens_per_second;
-  facts.seconds_left = found.seconds_left;
+  const pl_progress facts = pocketlora::progress_report(trainer->trainer->control().progress());
   return pocketlora::report(pocketlora::write_struct(facts, "progress", progress));
 }
 
@@ -205,19 +159,8 @@ pl_status pl_trainer_validate(pl_trainer* trainer, const pl_batch* batches, size
   PL_C_TRY(pocketlora::check_output_struct(validation, "validation"));
   PL_C_ASSIGN(const auto views, pocketlora::batch_views(batches, n, "batches"));
   PL_C_ASSIGN(const auto report, trainer->trainer->validate(views));
-  if (validation == nullptr) return PL_OK;
-  const pocketlora::BestAdapter& best = trainer->trainer->best();
-  pl_validation facts = {};
-  facts.step = report.step;
-  facts.loss = report.loss;
-  facts.perplexity = std::exp(report.loss);
-  facts.num_labels = report.num_labels;
-  facts.improved = report.improved ? 1 : 0;
-  facts.should_stop = best.should_stop() ? 1 : 0;
-  facts.best_step = best.state().best_step;
-  facts.best_loss = best.state().best_loss;
-  facts.seconds = report.seconds;
-  return pocketlora::report(pocketlora::write_struct(facts, "validation", validation));
+  const pl_validation facts = pocketlora::validation_report(report, *trainer->trainer);
+  return pocketlora::report(pocketlora::write_if_wanted(facts, "validation", validation));
 }
 
 pl_status pl_trainer_get_best_adapter(const pl_trainer* trainer, pl_adapter** out) {

@@ -6,9 +6,8 @@
 #include <limits>
 #include <utility>
 
-#include "bundle/checked_size.h"
-#include "trainer/loss_pass.h"
 #include "trainer/pass_memory.h"
+#include "trainer/scoring.h"
 #include "trainer/step_passes.h"
 
 namespace pocketlora {
@@ -23,54 +22,6 @@ void place_logprobs(const BatchView& batch, const std::vector<float>& by_row, Sp
     logprobs[begin] = std::numeric_limits<float>::quiet_NaN();
     for (size_t i = begin + 1; i < end; ++i) logprobs[i] = by_row[i - 1];
   }
-}
-
-/// Sums what is unmasked.
-EvalReport sum_labels(const BatchView& batch, const std::vector<float>& by_row) {
-  EvalReport report;
-  report.num_tokens = static_cast<int64_t>(batch.tokens.size());
-  for (size_t s = 0; s + 1 < batch.segments.size(); ++s) {
-    const auto begin = static_cast<size_t>(batch.segments[s]);
-    const auto end = static_cast<size_t>(batch.segments[s + 1]);
-    for (size_t i = begin + 1; i < end; ++i) {
-      if (batch.labels[i] == kIgnoredLabel) continue;
-      report.sum_nll -= static_cast<double>(by_row[i - 1]);
-      ++report.num_labels;
-    }
-  }
-  return report;
-}
-
-/// What every pass uses: two hidden states and the rotary tables.
-struct EvalBuffers {
-  ReservedBuffer hidden[2], rope;
-
-  static Result<EvalBuffers> reserve(const ModelFacts& model, int64_t rows, MemoryAccount* account) {
-    PL_ASSIGN_OR_RETURN(const size_t hidden, bytes_of({rows, model.hidden_size, sizeof(float)}));
-    PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, model.rope_width(), sizeof(float)}));
-    EvalBuffers buffers;
-    for (ReservedBuffer& state : buffers.hidden) {
-      PL_ASSIGN_OR_RETURN(state, ReservedBuffer::reserve(hidden, account, MemoryPart::kScratch));
-    }
-    PL_ASSIGN_OR_RETURN(buffers.rope, ReservedBuffer::reserve(rope, account, MemoryPart::kScratch));
-    return buffers;
-  }
-};
-
-Result<std::vector<float>> logprobs_by_row(const Engine& engine, StageGraph* graph, const AdapterSet& set,
-                                           const EvalBuffers& buffers, const BatchView& batch) {
-  const PackedRows rows = pack_for_logprobs(batch);
-  LossPass pass;
-  pass.graph = graph;
-  pass.model = &engine.manifest().model;
-  pass.batch = &batch;
-  pass.rows = &rows;
-  pass.sites = {set.sites(), {}};
-  pass.rope = buffers.rope.as<float>();
-  pass.hidden = [&buffers](int64_t layer) { return buffers.hidden[layer % 2].as<float>(); };
-  pass.grad_hidden = buffers.hidden[(graph->num_layers() + 1) % 2].as<float>();  // the block's input, no longer needed
-  PL_ASSIGN_OR_RETURN(LossPass::Output output, pass.run());
-  return std::move(output.logprobs);
 }
 
 }  // namespace
@@ -88,13 +39,18 @@ Result<EvalReport> evaluate(Engine* engine, std::vector<WeightedAdapter> adapter
                         return too_long_for_pass(*engine, segment, rows, limits.max_rows);
                       }));
   const int64_t rows = std::min(limits.max_rows, static_cast<int64_t>(batch.tokens.size()));
-  PL_ASSIGN_OR_RETURN(const EvalBuffers buffers, EvalBuffers::reserve(manifest.model, rows, &engine->account()));
+  PL_ASSIGN_OR_RETURN(const ScoringBuffers buffers, ScoringBuffers::reserve(manifest.model, rows, &engine->account()));
+  const ScoringPass scoring = {engine, graph, &buffers, set.sites(), {}, {}};
   std::vector<float> found;  // the caller's buffer is written when everything has succeeded
   for (const StepPass& pass : passes) {
-    PL_ASSIGN_OR_RETURN(const std::vector<float> values, logprobs_by_row(*engine, graph, set, buffers, pass.view()));
+    PL_ASSIGN_OR_RETURN(const std::vector<float> values, scoring.run(pass.view()));
     found.insert(found.end(), values.begin(), values.end());
   }
-  EvalReport report = sum_labels(batch, found);
+  EvalReport report;
+  report.num_tokens = static_cast<int64_t>(batch.tokens.size());
+  report.num_labels = count_labels(batch);
+  report.segment_logprobs = sums_by_segment(batch, found);
+  for (const double sum : report.segment_logprobs) report.sum_nll -= sum;
   if (!std::isfinite(report.sum_nll)) return error(PL_BACKEND_EXECUTION, "the log-probabilities are not finite");
   place_logprobs(batch, found, logprobs);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

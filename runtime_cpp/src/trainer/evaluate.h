@@ -14,6 +14,7 @@ namespace pocketlora {
 struct EvalReport {
   double sum_nll = 0.0;  ///< over unmasked tokens
   int64_t num_labels = 0, num_tokens = 0;
+  std::vector<double> segment_logprobs;  ///< of each segment, the sum over its unmasked tokens
   double seconds = 0.0;
 };
 

@@ -1,5 +1,6 @@
 #include "trainer/packed_batch.h"
 
+#include <algorithm>
 #include <string>
 
 namespace pocketlora {
@@ -78,6 +79,21 @@ Status check_batch(const BatchView& batch, const Manifest& manifest, const std::
   check_segments(batch, &problems);
   check_tokens(batch.tokens, manifest.model.vocab_size, &problems);
   check_labels(batch, &problems);
+  return problems.to_status(PL_INVALID_ARGUMENT, where + ":");
+}
+
+Status check_pairs(const BatchView& batch, const std::string& where) {
+  ProblemList problems;
+  const size_t count = batch.segments.size() - 1;
+  if (count % 2 != 0) {
+    problems.addf("expected pairs, a chosen and a rejected answer each, found %zu segments", count);
+  }
+  for (size_t s = 0; s < count; ++s) {
+    const auto begin = static_cast<size_t>(batch.segments[s]) + 1, end = static_cast<size_t>(batch.segments[s + 1]);
+    const auto labelled = [](int64_t label) { return label != kIgnoredLabel; };
+    if (std::any_of(batch.labels.begin() + begin, batch.labels.begin() + end, labelled)) continue;
+    problems.addf("segment %zu: no token behind the first has a label", s);
+  }
   return problems.to_status(PL_INVALID_ARGUMENT, where + ":");
 }
 

@@ -22,6 +22,10 @@ struct BatchView {
 /// @param where names the batch in the message.
 Status check_batch(const BatchView& batch, const Manifest& manifest, const std::string& where);
 
+/// Of a checked batch of preference pairs: segments 2i and 2i + 1 are the chosen and the rejected answer of a pair, and
+/// each has a label that counts. All that is wrong at once, INVALID_ARGUMENT.
+Status check_pairs(const BatchView& batch, const std::string& where);
+
 /// Unmasked tokens that are predicted from something: the first token of a segment is not.
 int64_t count_labels(const BatchView& batch);
 

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <mutex>
 
+#include "trainer/preference_loss.h"
+
 namespace pocketlora {
 
 /// How far a trainer is.
@@ -15,6 +17,7 @@ struct Progress {
   double loss = 0.0, grad_norm = 0.0, learning_rate = 0.0;
   int64_t tokens = 0, skipped_steps = 0;
   double tokens_per_second = 0.0, seconds_left = -1.0;
+  Rewards rewards;  ///< of preference pairs, in the last step
 };
 
 /// What other threads may do to a training step: cancel it, hold it at its next block, ask how far it is.

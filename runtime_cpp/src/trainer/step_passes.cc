@@ -1,5 +1,7 @@
 #include "trainer/step_passes.h"
 
+#include <algorithm>
+
 namespace pocketlora {
 namespace {
 
@@ -24,19 +26,24 @@ Result<std::vector<StepPass>> split_passes(const BatchView& batch, const PassLim
                                            const TooLong& too_long) {
   std::vector<StepPass> passes;
   const size_t count = batch.segments.size() - 1;
-  size_t first = 0;
+  const auto rows_of = [&](size_t begin, size_t end) { return batch.segments[end] - batch.segments[begin]; };
+  const auto fits = [&](size_t begin, size_t end) {
+    return rows_of(begin, end) <= limits.max_rows && static_cast<int64_t>(end - begin) <= limits.max_segments;
+  };
   for (size_t s = 0; s < count; ++s) {
-    const int64_t rows = batch.segments[s + 1] - batch.segments[s];
-    if (rows > limits.max_rows) {
-      return too_long(count == 1 ? where : where + ", segment " + std::to_string(s), rows);
-    }
-    const bool fits = batch.segments[s + 1] - batch.segments[first] <= limits.max_rows &&
-                      static_cast<int64_t>(s + 1 - first) <= limits.max_segments;
-    if (fits) continue;
-    passes.push_back(cut(batch, first, s));
-    first = s;
+    if (rows_of(s, s + 1) <= limits.max_rows) continue;
+    return too_long(count == 1 ? where : where + ", segment " + std::to_string(s), rows_of(s, s + 1));
   }
-  passes.push_back(cut(batch, first, count));
+  size_t first = 0;  // of the pass that is filled
+  for (size_t s = 0; s < count; s += limits.segments_together) {
+    const size_t end = std::min(s + limits.segments_together, count);
+    if (fits(first, end)) continue;
+    if (first < s) passes.push_back(cut(batch, first, s));
+    first = s;
+    if (fits(s, end)) continue;
+    for (; first < end; ++first) passes.push_back(cut(batch, first, first + 1));
+  }
+  if (first < count) passes.push_back(cut(batch, first, count));
   for (const StepPass& pass : passes) {
     const auto rows = static_cast<int64_t>(pass.tokens.size());
     if (rows >= limits.min_rows) continue;

@@ -62,6 +62,17 @@ TEST(StepPasses, ASegmentThatFitsNowhereIsNamed) {
                          {"micro-batch 0: 9 rows"}));
 }
 
+TEST(StepPasses, PairsStayTogetherWhereAPassHasRoomForThem) {
+  const PassLimits pairs = {1, 9, 4, 2};
+  EXPECT_EQ(offsets(Batch({3, 2, 2, 2}), pairs), (Offsets{{0, 3, 5, 7, 9}}));
+  EXPECT_EQ(offsets(Batch({3, 2, 2, 3, 1, 1}), pairs), (Offsets{{0, 3, 5}, {0, 2, 5, 6, 7}}));
+  EXPECT_EQ(offsets(Batch({1, 1, 1, 1, 1, 1}), pairs), (Offsets{{0, 1, 2, 3, 4}, {0, 1, 2}}));
+  // 6 and 4 rows are too many for one pass.
+  EXPECT_EQ(offsets(Batch({1, 1, 6, 4, 2, 2}), pairs), (Offsets{{0, 1, 2}, {0, 6}, {0, 4}, {0, 2, 4}}));
+  EXPECT_EQ(offsets(Batch({6, 4}), pairs), (Offsets{{0, 6}, {0, 4}}));
+  EXPECT_EQ(offsets(Batch({2, 2, 1, 1}), {1, 9, 1, 2}), (Offsets{{0, 2}, {0, 2}, {0, 1}, {0, 1}}));
+}
+
 TEST(StepPasses, APassTooSmallForTheBundleIsRefused) {
   const Batch batch({7, 1});
   EXPECT_TRUE(fails_with(split_passes(batch.view(), {2, 7, 9}, "micro-batch 0", refuse).status(), PL_INVALID_ARGUMENT,

@@ -97,6 +97,7 @@ void Trainer::note_progress(const StepReport& report) {
   facts.learning_rate = report.learning_rate;
   facts.tokens = state_.tokens;
   facts.skipped_steps = state_.skipped_steps;
+  facts.rewards = report.rewards;
   pace_.fill(&facts);
   control_.set(facts);
 }

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "adapters/adapter.h"
+#include "adapters/adapter_set.h"
 #include "common/result.h"
 #include "engine/engine.h"
 #include "optim/optimizer.h"
@@ -18,12 +20,15 @@
 #include "trainer/metrics_log.h"
 #include "trainer/packed_batch.h"
 #include "trainer/run_control.h"
+#include "trainer/scoring.h"
 #include "trainer/step_passes.h"
 #include "trainer/trainer_options.h"
 #include "trainer/training_pace.h"
 #include "trainer/training_plan.h"
 
 namespace pocketlora {
+
+struct PairScoring;
 
 struct StepReport {
   int64_t step = 0;
@@ -36,6 +41,7 @@ struct StepReport {
   bool finite = true;    ///< the loss and the gradient
   bool skipped = false;  ///< the adapter was left as it was
   int64_t skipped_steps = 0;
+  Rewards rewards;  ///< of preference pairs
 };
 
 struct ValidationReport {
@@ -44,6 +50,7 @@ struct ValidationReport {
   int64_t num_labels = 0;
   bool improved = false;
   double seconds = 0.0;
+  Rewards rewards;  ///< of preference pairs
 };
 
 /// Trains one adapter. The forward keeps each block's input only; the backward recomputes a block and writes the
@@ -51,12 +58,14 @@ struct ValidationReport {
 /// leaves the adapter as it was. For one thread at a time, but for control() and, while a step is held, checkpoints.
 class Trainer {
  public:
-  /// @param init start from a copy of it; null = a new one by `options`.
+  /// @param init start from a copy of it; null = a new one by `options`. The reference of preferences is `init`, or the
+  /// bare base without one.
   static Result<std::unique_ptr<Trainer>> create(std::shared_ptr<Engine> engine, const TrainerOptions& options,
                                                  const Adapter::Pointer& init);
 
   Status set_learning_rate(float learning_rate);
-  /// Gradients of the mean loss over all unmasked tokens of the micro-batches; no optimizer step.
+  /// Gradients of the mean loss over all unmasked tokens of the micro-batches, or over all of their preference pairs
+  /// (check_pairs); no optimizer step.
   Result<StepReport> forward_backward(const std::vector<BatchView>& micro_batches);
   Result<StepReport> step(const std::vector<BatchView>& micro_batches);
   /// Of the adapter as it is now, over all batches together.
@@ -96,11 +105,30 @@ class Trainer {
   /// Forward and backward of all passes, up to the first one that is not finite.
   Result<StepReport> compute(const std::vector<BatchView>& micro_batches);
   Status run_passes(const std::vector<StepPass>& passes, StepReport* report);
+  Status run_tokens(const std::vector<StepPass>& passes, StepReport* report);
+  Status run_pairs(const std::vector<StepPass>& passes, StepReport* report);
+  /// @param first of the two passes of a pair that no pass has room for.
+  Status run_divided_pair(const PairScoring& scoring, const std::vector<StepPass>& passes, size_t first,
+                          RewardSums* sums);
+  Status run_whole_pairs(const PairScoring& scoring, const StepPass& pass, size_t index, RewardSums* sums);
+  /// Multiplies the rows of one segment in the gradient that the head has left.
+  void scale_gradient(const BatchView& batch, size_t segment, double factor);
+  /// Blocks that the passes take, forward and backward and for the reference.
+  int64_t blocks_of(const std::vector<StepPass>& passes) const;
   /// @return an error when there were too many of them.
   Status skip(StepReport* report);
   void note_progress(const StepReport& report);
   Json settings() const;
-  Result<double> run_pass(const BatchView& batch, float weight, size_t index);
+  /// What a pass's loss is, given its log-probabilities by row; it may scale the gradient that the head has left.
+  using PassLoss = std::function<double(const PackedRows& rows, const std::vector<float>& logprobs)>;
+  /// Forward and, unless something is not finite, backward. @param weight of each unmasked row in the head's gradient.
+  /// @return the loss, NaN when something is not finite.
+  Result<double> run_pass(const BatchView& batch, float weight, size_t index, const PassLoss& pass_loss);
+  Dropout dropout_of(size_t index) const;
+  Status take_reference(const Adapter::Pointer& init);
+  Result<AdapterSet> reference_set() const;
+  Result<ValidationReport> validate_tokens(const std::vector<BatchView>& batches);
+  Result<ValidationReport> validate_pairs(const std::vector<BatchView>& batches);
   Status run_backward(const LossPass& pass, bool first);
 
   std::shared_ptr<Engine> engine_;
@@ -112,6 +140,8 @@ class Trainer {
   TrainerOptions options_;
   TrainingState state_;  ///< its optimizer_steps and best are only filled for checkpoints
   BestAdapter best_;
+  Adapter::Pointer reference_;    ///< of preferences; null = the bare base
+  std::string reference_sha256_;  ///< of its matrices
   MetricsLog metrics_;
   bool has_gradients_ = false;
   RunControl control_;

@@ -1,4 +1,5 @@
-// Trainer::save_checkpoint, load_checkpoint and save_artifact: what a training needs to go on, and what it leaves behind.
+// Trainer::save_checkpoint, load_checkpoint and save_artifact: what a training needs to go on, and what it leaves
+// behind.
 
 #include <memory>
 #include <utility>
@@ -60,6 +61,12 @@ Json Trainer::settings() const {
                    {"max_grad_norm", as_written(options_.max_grad_norm)},
                    {"max_rows", plan_.activations.max_rows},
                    {"activations", format_name(plan_.activations.format)}};
+  settings["loss"] = options_.learns_preferences() ? "dpo" : "cross-entropy";
+  if (options_.learns_preferences()) {
+    settings["beta"] = as_written(options_.preference.beta);
+    settings["label_smoothing"] = as_written(options_.preference.label_smoothing);
+    settings["reference"] = reference_ == nullptr ? "base" : "adapter " + reference_sha256_;
+  }
   // A constant schedule has no end: training may go on for longer than was planned.
   if (options_.schedule.kind != PL_SCHEDULE_CONSTANT) settings["total_steps"] = options_.schedule.total_steps;
   return settings;

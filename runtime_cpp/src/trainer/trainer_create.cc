@@ -75,6 +75,7 @@ Result<std::unique_ptr<Trainer>> Trainer::create(std::shared_ptr<Engine> engine,
   PL_ASSIGN_OR_RETURN(trainer->optimizer_,
                       make_optimizer(options.optimizer, options.settings,
                                      matrix_shapes(*trainer->engine_->layout(), trainer->adapter_->tensors())));
+  PL_RETURN_IF_ERROR(trainer->take_reference(init));
   PL_RETURN_IF_ERROR(trainer->make_plan(options));
   PL_RETURN_IF_ERROR(trainer->allocate_buffers(options));
   return trainer;

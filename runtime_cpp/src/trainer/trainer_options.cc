@@ -24,6 +24,10 @@ Status TrainerOptions::check() const {
   if (!(std::isfinite(validation.min_delta) && validation.min_delta >= 0.0)) {
     problems.addf("min_delta: expected a finite number, at least 0, found %g", validation.min_delta);
   }
+  if (loss < PL_LOSS_CROSS_ENTROPY || loss > PL_LOSS_DPO) {
+    problems.addf("loss: expected a pl_loss, found %d", static_cast<int>(loss));
+  }
+  if (learns_preferences()) preference.check(&problems);
   PL_RETURN_IF_ERROR(problems.to_status(PL_INVALID_ARGUMENT, "trainer options:"));
   return schedule.check();
 }

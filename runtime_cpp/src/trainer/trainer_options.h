@@ -8,6 +8,7 @@
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "trainer/best_adapter.h"
+#include "trainer/preference_loss.h"
 
 namespace pocketlora {
 
@@ -27,6 +28,10 @@ struct TrainerOptions {
   float max_grad_norm = 0.0F;     ///< 0 = gradients are never scaled down
   int64_t max_skipped_steps = 0;  ///< in a row, because something was not finite
   BestAdapter::Options validation;
+  pl_loss loss = PL_LOSS_CROSS_ENTROPY;
+  PreferenceOptions preference;  ///< of PL_LOSS_DPO
+
+  bool learns_preferences() const { return loss == PL_LOSS_DPO; }
 
   /// @return INVALID_ARGUMENT with everything that is out of range; the optimizer checks its own settings.
   Status check() const;
