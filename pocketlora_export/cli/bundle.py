@@ -37,8 +37,14 @@ Examples:
     "--backend",
     "backends",
     multiple=True,
-    type=click.Choice(["cpu", "xnnpack"]),
+    type=click.Choice(["cpu", "xnnpack", "vulkan"]),
     help="Programs to lower; again for another backend over the same base, best first.  [default: cpu]",
+)
+@click.option("--vulkan-fp16", is_flag=True, default=None, help="vulkan: inference computes in halves.")
+@click.option(
+    "--vulkan-device",
+    metavar="NAME_OR_FILE",
+    help="vulkan: hold programs to this device's limits.  [default: what the Vulkan specification guarantees]",
 )
 @click.option("--max-seq-len", type=int, help="Longest context in generation.  [default: 512]")
 @click.option("--train-seq-len", type=int, help="Longest row in training.  [default: 256]")

@@ -10,18 +10,18 @@ import torch
 from executorch.exir import ExecutorchProgramManager
 
 from pocketlora_export.errors import Status, raise_all
-from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.decoder import Decoder, LoraSite
 from pocketlora_export.graphs.stage import Dim, InputSpec, Limits, OutputSpec, Stage
 from pocketlora_export.graphs.trace import StageTrace, trace
-from pocketlora_export.lower.backend import Backend
+from pocketlora_export.lower.backend import Backend, to_program
+from pocketlora_export.lower.coverage import largest_sizes, stage_coverage
 from pocketlora_export.lower.planned import fixed_dimensions, planned_tensors
 from pocketlora_export.lower.registry import backend_named
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec, StageBinding
 from pocketlora_export.lower.stages import ProgramStages, infer_stages, train_stages
 
 Progress = Callable[[str], None]
-_DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.uint8: "uint8"}
+DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.uint8: "uint8"}
 
 
 def _dim(dim: Dim, rows: int) -> int | str:
@@ -32,16 +32,16 @@ def _dim(dim: Dim, rows: int) -> int | str:
 
 def _port(spec: InputSpec | OutputSpec, rows: int) -> PortSpec:
     shape = tuple(_dim(dim, rows) for dim in spec.shape)
-    return PortSpec(spec.name, _DTYPES[spec.dtype], shape, spec.source if isinstance(spec, InputSpec) else None)
+    return PortSpec(spec.name, DTYPES[spec.dtype], shape, spec.source if isinstance(spec, InputSpec) else None)
 
 
-def _arena_bytes(program: ExecutorchProgramManager) -> dict[str, int]:
+def arena_bytes(program: ExecutorchProgramManager) -> dict[str, int]:
     """Planned bytes of each method, from the emitted plans (the first entry of a plan is reserved)."""
     plans = program.executorch_program.execution_plan
     return {plan.name: sum(plan.non_const_buffer_sizes[1:]) for plan in plans}
 
 
-def _delegates(program: ExecutorchProgramManager) -> tuple[str, ...]:
+def delegates(program: ExecutorchProgramManager) -> tuple[str, ...]:
     """Names of the delegates that a program calls."""
     return tuple(sorted({d.id for plan in program.executorch_program.execution_plan for d in plan.delegates}))
 
@@ -86,7 +86,8 @@ def _bindings(decoder: Decoder, plan: ProgramStages, sites: list[LoraSite]) -> S
     return StageBinding(_end(decoder.embed, decoder), blocks, _end(plan.head, decoder))
 
 
-def _write(program: ExecutorchProgramManager, path: Path) -> None:
+def write(program: ExecutorchProgramManager, path: Path) -> None:
+    """Write a .pte file, flushed to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         program.write_to_file(file)
@@ -106,25 +107,30 @@ def _lower_plan(
     captured, traces = {}, {}
     for stage, rows in plan.stages:
         progress(f"{backend.name} {plan.kind}: {stage.name}")
-        captured[stage.name] = capture(stage, rows, limits, backend.decompositions)
+        captured[stage.name] = backend.captured(stage, rows, limits)
         # Before the lowering, which changes the captured graphs.
         traces[stage.name] = trace(captured[stage.name], stage, rows)
     progress(f"{backend.name} {plan.kind}: to ExecuTorch")
-    program = backend.lower(captured)
+    sizes = {stage.name: largest_sizes(captured[stage.name], stage, rows, limits) for stage, rows in plan.stages}
+    edge = backend.to_edge(captured)
+    covered = tuple(stage_coverage(edge, stage, rows, sizes[stage.name]) for stage, rows in plan.stages)
+    program = to_program(edge)
     fixed = [problem for stage, rows in plan.stages for problem in fixed_dimensions(program, stage, rows)]
     raise_all(
         Status.INTERNAL, f"the {plan.kind} program for {backend.name} was not lowered for every number of rows:", fixed
     )
     file = f"programs/{backend.name}/{plan.kind}.pte"
-    _write(program, out_dir / file)
-    arenas = _arena_bytes(program)
+    write(program, out_dir / file)
+    arenas = arena_bytes(program)
     methods = tuple(_method(stage, limits, program, arenas[stage.name], traces[stage.name]) for stage, _ in plan.stages)
-    return ProgramSpec(backend.name, plan.kind, file, _delegates(program), methods, _bindings(decoder, plan, sites))
+    bindings = _bindings(decoder, plan, sites)
+    return ProgramSpec(backend.name, plan.kind, file, delegates(program), methods, bindings, covered)
 
 
-def progress_steps(decoder: Decoder) -> int:
+def progress_steps(decoder: Decoder, backend: Backend) -> int:
     """How many times `lower_model` calls its progress function."""
-    per_program = 3 + 2 * len(decoder.blocks)
+    kinds = decoder.blocks if backend.lower_decoder is None else decoder.layer_kinds
+    per_program = 3 + 2 * len(kinds)
     return 2 * per_program
 
 
@@ -132,25 +138,27 @@ def lower_model(
     decoder: Decoder,
     sites: list[LoraSite],
     limits: Limits,
-    backend: str,
+    backend: Backend | str,
     out_dir: Path,
     progress: Progress = lambda _: None,
 ) -> list[ProgramSpec]:
     """Lower a decoder to `programs/<backend>/{train,infer}.pte` below `out_dir`.
 
-    Time does not depend on the number of layers: a kind of layer is lowered once.
+    Time does not depend on the number of layers where weights are inputs: a kind of layer is lowered once.
 
     Args:
         decoder: the stages, from a family.
         sites: every LoRA site of the bundle.
         limits: bounds of the dynamic dimensions.
-        backend: the name of one (`backend_named`).
-        out_dir: the bundle's folder.
+        backend: one, or its name (`backend_named`).
+        out_dir: the bundle's folder, with its base.
         progress: called with a short description before each step, `progress_steps` times.
 
     Returns:
         The train and the infer program.
     """
+    described = backend_named(backend) if isinstance(backend, str) else backend
+    if described.lower_decoder is not None:
+        return described.lower_decoder(decoder, sites, limits, out_dir, progress)
     plans = (train_stages(decoder, limits), infer_stages(decoder, limits))
-    described = backend_named(backend)
     return [_lower_plan(plan, decoder, sites, limits, described, out_dir, progress) for plan in plans]

@@ -7,7 +7,7 @@ import importlib
 from pocketlora_export.lower.backend import Backend
 
 # name -> its module and the `Backend` in it.
-_PLACES = {"cpu": ("cpu", "CPU"), "xnnpack": ("xnnpack", "XNNPACK")}
+_PLACES = {"cpu": ("cpu", "CPU"), "xnnpack": ("xnnpack", "XNNPACK"), "vulkan": ("vulkan.backend", "VULKAN")}
 
 
 def backend_names() -> tuple[str, ...]:

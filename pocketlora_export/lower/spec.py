@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pocketlora_export.graphs.trace import Size, StageTrace
+from pocketlora_export.lower.coverage import StageCoverage
 
 Kind = Literal["train", "infer"]
 
@@ -76,7 +77,11 @@ class StageBinding:
 
 @dataclass(frozen=True)
 class ProgramSpec:
-    """One .pte file, relative to the bundle. `delegates`: those without which it does not run, by ExecuTorch's names."""
+    """One .pte file, relative to the bundle.
+
+    `delegates`: those without which it does not run, by ExecuTorch's names. `coverage`: what of each stage runs where.
+    `constants`: the file of its delegates' constants, where weights are not inputs; such a program has fixed sizes.
+    """
 
     backend: str
     kind: Kind
@@ -84,3 +89,5 @@ class ProgramSpec:
     delegates: tuple[str, ...]
     methods: tuple[MethodSpec, ...]
     stages: StageBinding
+    coverage: tuple[StageCoverage, ...]
+    constants: str | None = None

@@ -15,6 +15,15 @@ Megabytes = Annotated[float, Field(gt=0)]
 _MB = 1_000_000
 
 
+class VulkanLimits(BaseModel):
+    """Limits of the device's GPU, by their names in Vulkan; by default what the specification guarantees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_storage_buffer_range: Annotated[int, Field(ge=1 << 27)] = 1 << 27
+    max_image_dimension_3d: Annotated[int, Field(ge=256)] = 256
+
+
 class Device(BaseModel):
     """A device: its memory, what an app's anonymous memory and file-backed pages may take of it, and its cores."""
 
@@ -25,6 +34,7 @@ class Device(BaseModel):
     anonymous_mb: Megabytes
     file_mb: Megabytes
     threads: Annotated[int, Field(ge=1, le=256)]
+    vulkan: VulkanLimits = VulkanLimits()
 
     @property
     def anonymous(self) -> int:

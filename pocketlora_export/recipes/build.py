@@ -27,12 +27,12 @@ from pocketlora_export.graphs.decoder import LoraSite
 from pocketlora_export.graphs.stage import Limits
 from pocketlora_export.graphs.weights import Quantization
 from pocketlora_export.lower.model import lower_model, progress_steps
-from pocketlora_export.lower.registry import backend_named
 from pocketlora_export.lower.spec import ProgramSpec
 from pocketlora_export.quantize.source import Source, check_tensors, open_source
 from pocketlora_export.quantize.stored import StoredTensor
 from pocketlora_export.quantize.stream import stream_tensors
 from pocketlora_export.recipes import describe
+from pocketlora_export.recipes.backends import chosen_backend
 from pocketlora_export.recipes.fingerprint import fingerprint
 from pocketlora_export.recipes.progress import Progress, Silent
 from pocketlora_export.recipes.recipe import Recipe, choose_targets
@@ -104,7 +104,8 @@ def _with_generation_eos(facts: ModelFacts, folder: Path) -> ModelFacts:
 
 
 def _check_backends(recipe: Recipe, quantization: Quantization) -> None:
-    problems = [problem for name in recipe.backends for problem in backend_named(name).problems(quantization)]
+    backends = [chosen_backend(name, recipe) for name in recipe.backends]
+    problems = [problem for backend in backends for problem in backend.problems(quantization)]
     raise_all(Status.INPUT_UNSUPPORTED, "not every backend can do what the recipe asks for:", problems)
 
 
@@ -156,12 +157,13 @@ def _tell_of_earlier_work(work: Work, kept: int, progress: Progress) -> None:
 
 def _lower(job: Job, folder: Path, progress: Progress) -> list[ProgramSpec]:
     decoder = job.model.decoder(job.quantization, job.targets, job.limits.max_seq_len)
-    progress.begin("lowering", progress_steps(decoder) * len(job.recipe.backends))
+    backends = [chosen_backend(name, job.recipe) for name in job.recipe.backends]
+    progress.begin("lowering", sum(progress_steps(decoder, backend) for backend in backends))
 
     def step(what: str) -> None:
         progress.advance(1, what)
 
-    sites, backends = list(job.sites), job.recipe.backends
+    sites = list(job.sites)
     return [
         program for backend in backends for program in lower_model(decoder, sites, job.limits, backend, folder, step)
     ]

@@ -14,7 +14,7 @@ from pocketlora_export.q4 import GROUP_SIZES
 
 Positive = Annotated[int, Field(ge=1)]
 # Those of lower/registry.py, repeated so that options are checked without PyTorch.
-BackendName = Literal["cpu", "xnnpack"]
+BackendName = Literal["cpu", "xnnpack", "vulkan"]
 DEFAULT_GROUP = {"nf4": 64, "int4": 32}
 
 
@@ -52,6 +52,8 @@ class Recipe(_Strict):
     max_rank: Positive = 16
     max_segments: Positive = 64
     target_modules: list[str] | None = None
+    vulkan_fp16: bool = False
+    vulkan_device: str | None = None
 
     @property
     def prefill_t_max(self) -> int:

@@ -11,6 +11,7 @@ from pocketlora_export.families.registry import decoder_model
 from pocketlora_export.graphs.capture import capture
 from pocketlora_export.graphs.stage import Limits
 from pocketlora_export.graphs.weights import Quantization, QuantScheme
+from pocketlora_export.lower import backend
 from pocketlora_export.lower import model as lowering
 from pocketlora_export.lower.spec import ProgramSpec
 
@@ -39,7 +40,7 @@ def test_four_and_eighty_layers_give_the_same_programs(tmp_path: Path, monkeypat
         captured.append(stage.name)
         return capture(stage, *rest)
 
-    monkeypatch.setattr(lowering, "capture", counting)
+    monkeypatch.setattr(backend, "capture", counting)
     shallow = _lower(4, tmp_path / "4")
     in_shallow = list(captured)
     captured.clear()
