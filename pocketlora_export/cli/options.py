@@ -70,12 +70,14 @@ def interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def load_rows(engine: Engine, bundle: Path, path: Path, *, truncate: bool, train_on_prompt: bool) -> Dataset:
-    """The rows of a file, encoded for this bundle."""
+def load_rows(
+    engine: Engine, bundle: Path, path: Path, *, truncate: bool, train_on_prompt: bool, preferences: bool = False
+) -> Dataset:
+    """The rows of a file, encoded for this bundle; with `preferences` they are pairs of answers."""
     facts = engine.facts
     coder = TextCoder.from_bundle(bundle, facts.manifest)
     vocab_size = facts.manifest["model"]["vocab_size"]
-    options = RowOptions(facts.train_t_max, truncate, train_on_prompt, facts.max_segments, vocab_size)
+    options = RowOptions(facts.train_t_max, truncate, train_on_prompt, facts.max_segments, vocab_size, preferences)
     return load_dataset(path, coder, options)
 
 

@@ -20,7 +20,8 @@ POSITIVE = click.IntRange(min=1)
     epilog="\b\nExample:\n"
     "  pocketlora-export train out/bundle --data notes.jsonl --output out/notes-adapter \\\n"
     "      --iters 200 --learning-rate 5e-4 --rank 8 --valid notes.valid.jsonl\n\n"
-    'A row is {"text": ...}, {"messages": [...]} or another kind of docs/text-rows.md, one JSON object a line. The '
+    'A row is {"text": ...}, {"messages": [...]} or another kind of docs/text-rows.md, one JSON object a line; with '
+    '--loss dpo it is {"prompt": ..., "chosen": ..., "rejected": ...}. The '
     "adapter is written when all steps are done; Ctrl-C before that writes a checkpoint, where there is a folder for "
     "it, and nothing else.",
 )
@@ -58,6 +59,19 @@ POSITIVE = click.IntRange(min=1)
 @click.option(
     "--max-skipped-steps", type=click.IntRange(min=0), default=3, show_default=True,
     help="Steps in a row that may be left out because something was not finite.",
+)  # fmt: skip
+@click.option(
+    "--loss", type=click.Choice(["sft", "dpo"]), default="sft", show_default=True,
+    help="dpo: direct preference optimization of rows with a chosen and a rejected answer; its reference is the base, "
+    "or the adapter of --init-adapter.",
+)  # fmt: skip
+@click.option(
+    "--beta", type=FiniteFloatRange(min=0, min_open=True),
+    help="Of dpo: how far rewards lead from the reference.  [default: 0.1]",
+)  # fmt: skip
+@click.option(
+    "--label-smoothing", type=FiniteFloatRange(0, 0.5, max_open=True),
+    help="Of dpo: how probable it is that answers are swapped.  [default: 0]",
 )  # fmt: skip
 @click.option(
     "--batch-size",

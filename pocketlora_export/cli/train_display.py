@@ -71,7 +71,9 @@ class TrainDisplay:
 
 
 def _facts(event: Mapping[str, Any], separator: str = "  ") -> str:
+    margin = [f"reward margin {_number(event['reward_margin'])}"] if "reward_margin" in event else []
     parts = (
+        *margin,
         f"{event['tokens_per_second']:.0f} tokens/s",
         f"gradient norm {_number(event['grad_norm'])}",
         f"RssAnon {event['rss_anon'] / 1e6:.0f} MB",

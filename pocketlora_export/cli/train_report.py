@@ -85,7 +85,7 @@ class TrainReport:
         """The held-out rows were evaluated."""
         self._validations.append(found)
         stop = "; no improvement any more" if found.should_stop else ""
-        console.note(f"step {found.step}: held-out loss {found.loss:.4f}, perplexity {found.perplexity:.3f}{stop}")
+        console.note(f"step {found.step}: held-out loss {found.loss:.4f}, {_quality(found)}{stop}")
         self._tell(
             console.make_event(
                 "validation",
@@ -96,6 +96,7 @@ class TrainReport:
                 improved=found.improved,
                 best_step=found.best_step,
                 best_loss=console.finite(found.best_loss),
+                **_rewards(found),
             )
         )
 
@@ -140,8 +141,7 @@ class TrainReport:
         losses = f": loss {self._losses[0]:.4f} -> {self._losses[-1]:.4f}" if self._losses else ""
         click.echo(f"{progress.step} steps, {progress.tokens} tokens in {seconds:.1f} s{losses}")
         if self._validations:
-            before, after = self._validations[0].perplexity, self._validations[-1].perplexity
-            click.echo(f"held-out perplexity {before:.3f} -> {after:.3f}")
+            click.echo(f"held-out {_quality(self._validations[0])} -> {_quality(self._validations[-1], named=False)}")
         click.echo(
             f"{seconds / here:.2f} s a step; allocated {memory.peak / 1e6:.1f} MB at most, "
             f"RssAnon {memory.rss_anon / 1e6:.1f} MB, RssFile {memory.rss_file / 1e6:.1f} MB, {faults} major faults"
@@ -170,4 +170,20 @@ class TrainReport:
             skipped_steps=step.skipped_steps,
             rss_anon=memory.rss_anon,
             rss_file=memory.rss_file,
+            **_rewards(step),
         )
+
+
+def _rewards(report: Step | Validation) -> dict[str, float | None]:
+    """The fields of events that preference pairs add."""
+    if report.num_pairs == 0:
+        return {}
+    names = ("chosen_reward", "rejected_reward", "reward_margin", "reward_accuracy")
+    return {name: console.finite(getattr(report, name)) for name in names}
+
+
+def _quality(found: Validation, *, named: bool = True) -> str:
+    """What a held-out loss means: the perplexity, or the reward margin of preference pairs."""
+    if found.num_pairs:
+        return f"{'reward margin ' if named else ''}{found.reward_margin:.4f} (accuracy {found.reward_accuracy:.2f})"
+    return f"{'perplexity ' if named else ''}{found.perplexity:.3f}"

@@ -22,6 +22,7 @@ from pocketlora_export.runtime import (
     Adapter,
     Engine,
     EngineFacts,
+    Loss,
     Optimizer,
     Schedule,
     Step,
@@ -82,8 +83,16 @@ class TrainJob:
     activations: str = "auto"
     scratch_dir: Path | None = None
     weights: str = "auto"
+    loss: str = "sft"
+    beta: float | None = None
+    label_smoothing: float | None = None
     verify_base: bool = False
     tensorboard: Path | None = None
+
+    @property
+    def learns_preferences(self) -> bool:
+        """Whether rows are pairs of answers."""
+        return self.loss == "dpo"
 
     @property
     def saves_best(self) -> bool:
@@ -184,6 +193,11 @@ def check_options(job: TrainJob) -> None:
     problems += [f"{name} needs --valid FILE" for name, value in wanted.items() if value is not None and not job.valid]
     if job.iters is not None and job.epochs is not None:
         problems.append("--iters and --epochs say the same in two ways: give one of them")
+    of_dpo = {"--beta": job.beta, "--label-smoothing": job.label_smoothing}
+    if not job.learns_preferences:
+        problems += [f"{name} needs --loss dpo" for name, value in of_dpo.items() if value is not None]
+    elif job.train_on_prompt:
+        problems.append("--train-on-prompt cannot be combined with --loss dpo: the prompt of both answers is the same")
     if job.resume and job.checkpoint_dir is None:
         problems.append("--resume needs --checkpoint-dir FOLDER")
     if problems:
@@ -216,6 +230,9 @@ def trainer_config(job: TrainJob, facts: EngineFacts) -> TrainerConfig:
         seed=job.seed,
         activations=Activations[job.activations.upper()],
         scratch_dir=job.scratch_dir,
+        loss=Loss.DPO if job.learns_preferences else Loss.CROSS_ENTROPY,
+        beta=defaults.beta if job.beta is None else job.beta,
+        label_smoothing=job.label_smoothing or 0.0,
     )
 
 
@@ -234,7 +251,14 @@ def _check_adapter_shape(rank: int, modules: tuple[str, ...] | None, facts: Engi
 
 
 def _rows(job: TrainJob, engine: Engine, path: Path) -> Dataset:
-    return load_rows(engine, job.bundle, path, truncate=job.truncate, train_on_prompt=job.train_on_prompt)
+    return load_rows(
+        engine,
+        job.bundle,
+        path,
+        truncate=job.truncate,
+        train_on_prompt=job.train_on_prompt,
+        preferences=job.learns_preferences,
+    )
 
 
 class _Run:

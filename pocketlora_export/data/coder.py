@@ -68,8 +68,10 @@ class TextCoder:
         wanted = [True] * len(encoding.ids) if train_on_prompt else _labelled(encoding, segments)
         return _encoded(encoding.ids, wanted)
 
-    def encode_messages(self, messages: Sequence[Message], *, train_on_prompt: bool = False) -> Encoded:
-        """A `messages` row; labels are the assistant turns, or everything with `train_on_prompt`."""
+    def encode_messages(
+        self, messages: Sequence[Message], *, train_on_prompt: bool = False, prompt_turns: int = 0
+    ) -> Encoded:
+        """A `messages` row; labels are the assistant turns behind the first `prompt_turns`, or everything."""
         template = self._chat_template()
         text = template.render(messages)
         tokens = np.array(self._ids(text), dtype=np.int64)
@@ -77,7 +79,7 @@ class TextCoder:
             return Encoded(tokens, tokens.copy())
         labels = np.full_like(tokens, IGNORED)
         for turn, message in enumerate(messages):
-            if message["role"] == "assistant":
+            if turn >= prompt_turns and message["role"] == "assistant":
                 span = self._turn(template, messages, turn, text, tokens)
                 labels[span] = tokens[span]
         return Encoded(tokens, labels)

@@ -36,6 +36,12 @@ class Encoded:
         kept = [end - start for start, end in itertools.pairwise([0, *ends]) if end > start]
         return Encoded(tokens, labels, tuple(kept))
 
+    @classmethod
+    def together(cls, *rows: Encoded) -> Encoded:
+        """Rows that stay together."""
+        tokens, labels = (np.concatenate(parts) for parts in zip(*((r.tokens, r.labels) for r in rows), strict=True))
+        return cls(tokens, labels, tuple(len(row.tokens) for row in rows))
+
     def has_target(self) -> bool:
         """Whether any token is learned: the first one of a row never is, nothing comes before it."""
         wanted = self.labels != IGNORED

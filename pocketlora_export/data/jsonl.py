@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pocketlora_export.data.encoded import Encoded
+from pocketlora_export.data.json_values import kind_of, parse_messages, parse_string
+from pocketlora_export.data.preference_rows import Preference, is_preference, parse_preference
 from pocketlora_export.data.problems import Problems
 from pocketlora_export.data.token_rows import parse_token_row
 from pocketlora_export.errors import PocketLoraError, Status
 
-ROLES = ("system", "user", "assistant")
 # The key that tells the kind of a row.
 KINDS = ("text", "messages", "prompt", "segments", "token_ids")
 
@@ -36,6 +37,7 @@ class SourceRow:
     pair: tuple[str, str] | None = None
     segments: tuple[Segment, ...] | None = None
     encoded: Encoded | None = None
+    preference: Preference | None = None
 
 
 def read_rows(path: Path, problems: Problems) -> list[SourceRow]:
@@ -71,6 +73,8 @@ def _parse(line: int, raw: bytes) -> SourceRow:
     value = parse_json(raw)
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {kind_of(value)}")
+    if is_preference(value):
+        return SourceRow(line, preference=parse_preference(value))
     kinds = [key for key in KINDS if key in value]
     if len(kinds) != 1:
         found = ", ".join(map(repr, kinds or value)) or "an empty object"
@@ -119,37 +123,3 @@ def _segment(value: Any, where: str) -> Segment:
     if not isinstance(value["label"], bool):
         raise ValueError(f"expected {where}.label to be true or false, found {kind_of(value['label'])}")
     return Segment(parse_string(value["text"], f"{where}.text"), value["label"])
-
-
-def parse_messages(value: Any) -> tuple[dict[str, str], ...]:
-    """A conversation. Raises ValueError that names the message."""
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"expected 'messages' to be a list that is not empty, found {kind_of(value)}")
-    return tuple(_message(item, f"messages[{index}]") for index, item in enumerate(value))
-
-
-def _message(value: Any, where: str) -> dict[str, str]:
-    if not isinstance(value, dict) or not {"role", "content"} <= value.keys():
-        raise ValueError(f"expected {where} to be an object with 'role' and 'content', found {kind_of(value)}")
-    if value["role"] not in ROLES:
-        raise ValueError(f"expected {where}.role to be one of {', '.join(ROLES)}, found {value['role']!r}")
-    return {"role": value["role"], "content": parse_string(value["content"], f"{where}.content")}
-
-
-def parse_string(value: Any, where: str) -> str:
-    """A string that has a UTF-8 form. Raises ValueError that names `where`."""
-    if not isinstance(value, str):
-        raise ValueError(f"expected {where} to be a string, found {kind_of(value)}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{where} holds a lone surrogate at character {error.start + 1}") from None
-    return value
-
-
-def kind_of(value: Any) -> str:
-    """What a JSON value is, for messages."""
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-    if isinstance(value, dict):
-        return f"an object with {', '.join(map(repr, value)) or 'no keys'}"
-    return "an empty list" if value == [] else names.get(type(value), "null")

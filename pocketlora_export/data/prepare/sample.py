@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocketlora_export.data.chat import Message
-from pocketlora_export.data.jsonl import kind_of, parse_messages, parse_string
+from pocketlora_export.data.json_values import kind_of, parse_messages, parse_string
 from pocketlora_export.data.prepare.clean import clean_text
 from pocketlora_export.data.prepare.options import PrepareOptions
 
