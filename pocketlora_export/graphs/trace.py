@@ -123,8 +123,9 @@ def trace(program: ExportedProgram, stage: Stage, rows: int) -> StageTrace:
 
 
 def _values(node: torch.fx.Node) -> list[Tensor]:
+    """Tensors that a node makes; a size has none."""
     value = node.meta["val"]
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    return [part for part in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(part, Tensor)]
 
 
 def _part(user: torch.fx.Node) -> int | None:
@@ -165,7 +166,7 @@ def _call(node: torch.fx.Node, names: Mapping[sympy.Symbol, str]) -> KernelCall:
     shapes = {
         name: tuple(to_size(size, names) for size in value.meta["val"].shape)
         for name, value in given.items()
-        if isinstance(value, torch.fx.Node)
+        if isinstance(value, torch.fx.Node) and isinstance(value.meta["val"], Tensor)
     }
     integers = {name: value for name, value in given.items() if isinstance(value, int) and not isinstance(value, bool)}
     return KernelCall(schema._schema.name.split("::")[1], shapes, integers)

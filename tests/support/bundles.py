@@ -44,28 +44,29 @@ def recipe_of(tiny: TinyModel) -> dict[str, object]:
         "train_seq_len": tiny.train_len,
         "prefill_seq_len": tiny.prefill_len,
         "max_rank": tiny.max_rank,
+        "backends": list(tiny.backends),
         "target_modules": list(tiny.target_modules),
     }
 
 
-def bundled(root: Path, tiny: TinyModel, here: bool = False) -> Bundled:
-    """Make (or find) the bundle of a random model below `root`.
+def bundled(root: Path, tiny: TinyModel, by_command: bool = False) -> Bundled:
+    """Make (or find) the bundle of a random model below `root`, with its recipe as recipe.yaml beside it.
 
-    `here`: in this process rather than with the commands, which saves two starts of PyTorch.
+    `by_command`: with the commands, each in a process of its own, rather than here: two starts of PyTorch more.
     """
     place = root / hashlib.sha256(repr(tiny).encode()).hexdigest()[:16]
     made = Bundled(place / "bundle", place / "source", place / "dequantized", tiny)
 
     def make() -> None:
         write_model(made.source, tiny)
-        if here:
-            build_bundle(str(made.source), made.bundle, Recipe.model_validate(recipe_of(tiny)))
-            dequantize_bundle(made.bundle, made.dequantized)
-            return
         recipe = place / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(recipe_of(tiny)))
-        run_cli("bundle", "-m", made.source, "-o", made.bundle, "--recipe", recipe)
-        run_cli("dequantize", made.bundle, "-o", made.dequantized)
+        if by_command:
+            run_cli("bundle", "-m", made.source, "-o", made.bundle, "--recipe", recipe)
+            run_cli("dequantize", made.bundle, "-o", made.dequantized)
+        else:
+            build_bundle(str(made.source), made.bundle, Recipe.model_validate(recipe_of(tiny)))
+            dequantize_bundle(made.bundle, made.dequantized)
 
     once(place, make)
     return made

@@ -24,7 +24,7 @@ class TinyModel:
     """A model and how it is bundled. Sizes that fill no tile are meant: padding is part of the layout.
 
     `family`: `model_type` of the config; Llama, unless a `window` makes it a Mistral, without biases. `options`: more
-    keys of the config.
+    keys of the config. `backends` of the bundle, best first.
     """
 
     quant: Literal["nf4", "int4"] = "nf4"
@@ -45,6 +45,7 @@ class TinyModel:
     train_len: int = 48
     prefill_len: int = 40
     max_len: int = 96
+    backends: tuple[str, ...] = ("cpu",)
     seed: int = 0
     family: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
