@@ -10,14 +10,14 @@ import click
 
 from pocketlora_export.cli import console
 from pocketlora_export.cli.adapter_weights import adapters_option
+from pocketlora_export.cli.generation_options import sampling, sampling_options, session_arguments, session_options
 from pocketlora_export.cli.options import bundle_argument, opened_adapters, runtime_options
-from pocketlora_export.cli.values import TEXT, FiniteFloatRange, OptionsCommand, StopString
+from pocketlora_export.cli.values import TEXT, OptionsCommand, StopString
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.detokenizer import Detokenizer
 from pocketlora_export.data.stop_text import StopText
 from pocketlora_export.errors import PocketLoraError, Status
-from pocketlora_export.runtime import Engine, Generation, Sampling, Session, SessionInfo
-from pocketlora_export.runtime.session import CACHE_DTYPES, COMPUTES
+from pocketlora_export.runtime import Engine, Generation, Session, SessionInfo
 
 DEFAULT_NEW_TOKENS = 128
 
@@ -55,51 +55,8 @@ DEFAULT_NEW_TOKENS = 128
     type=click.IntRange(min=1),
     help=f"Tokens to write.  [default: {DEFAULT_NEW_TOKENS}, or what the context leaves]",
 )
-@click.option(
-    "--temperature",
-    type=FiniteFloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    help="0 = always the likeliest token.",
-)
-@click.option("--top-p", type=FiniteFloatRange(0, 1, min_open=True), default=1.0, show_default=True)
-@click.option(
-    "--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="Keep the most probable tokens; 0 = all."
-)
-@click.option(
-    "--min-p",
-    type=FiniteFloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Keep tokens at least so probable, as a share of the most probable one.",
-)
-@click.option(
-    "--repetition-penalty",
-    type=FiniteFloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Makes tokens of the text so far less likely; 1 = off.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
-@click.option(
-    "--context-length",
-    type=click.IntRange(min=1),
-    help="Tokens that prompt and answer may have together.  [default: the bundle's max_seq_len]",
-)
-@click.option(
-    "--cache-dtype",
-    type=click.Choice(CACHE_DTYPES[:3]),
-    default="fp32",
-    show_default=True,
-    help="How keys and values of past tokens are kept: fp16 takes half the memory of fp32, int8 about a quarter.",
-)
-@click.option(
-    "--compute",
-    type=click.Choice(COMPUTES),
-    default="auto",
-    show_default=True,
-    help="Products of short prompts and new tokens: fp32, int16 (about 5e-5 off), or whichever is faster here.",
-)
+@sampling_options
+@session_options
 @runtime_options
 @console.json_option("Print one JSON object at the end instead of streaming the text.")
 def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
@@ -109,27 +66,15 @@ def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
         coder = TextCoder.from_bundle(bundle, engine.facts.manifest)
         ids = _prompt_ids(coder, text, options["chat"], options["system"])
         context = options["context_length"] or engine.facts.max_seq_len
-        cache: dict[str, Any] = {
-            "context_length": options["context_length"] or 0,
-            "cache_dtype": options["cache_dtype"],
-            "compute": options["compute"],
-        }
-        sampling = Sampling(
-            _new_tokens(options["max_new_tokens"], len(ids), context, options["context_length"] is not None),
-            options["temperature"],
-            options["top_p"],
-            options["seed"],
-            top_k=options["top_k"],
-            min_p=options["min_p"],
-            repetition_penalty=options["repetition_penalty"],
-        )
+        chosen = options["context_length"] is not None
+        how = sampling(options, _new_tokens(options["max_new_tokens"], len(ids), context, chosen))
         fallback = options["adapter_fallback"]
         opened = opened_adapters(engine, options["adapters"], fall_back=fallback)
-        with opened as adapters, Session(engine, **cache) as session:
+        with opened as adapters, Session(engine, **session_arguments(options)) as session:
             session.set_adapters(adapters)
             fell_back = len(adapters) < len(options["adapters"])
             writer = _Writer(Detokenizer(coder.tokenizer, ids), StopText(options["stops"]), stream=not as_json)
-            generation = session.generate(ids, sampling, writer.push)
+            generation = session.generate(ids, how, writer.push)
             info = session.info()
     writer.finish()
     if as_json:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "train": "Train a LoRA adapter on a bundle with the C++ runtime.",
     "eval": "Loss, perplexity and log-probabilities of text rows.",
     "generate": "Write text with a bundle and, if given, an adapter.",
+    "chat": "Talk to a bundle: a conversation of many turns.",
     "report": "What a training left behind, for other tools.",
     "adapter": "Import, export, merge, inspect and compare adapters.",
     "dequantize": "Write a bundle's base back as an ordinary Hugging Face folder.",
