@@ -188,12 +188,17 @@ class MemoryRow(_Model):
 
 
 class Program(_Model):
-    """One .pte file. `delegates` that must be there to run it; `memory_rows` end at train_t_max or prefill_t_max."""
+    """One .pte file. `delegates` that must be there to run it; `memory_rows` end at train_t_max or prefill_t_max.
+
+    `constants`: the file of its delegates' constants; null where weights are inputs. A program with constants has one
+    method for each layer, sizes that are fixed at the limits, and no weight inputs.
+    """
 
     backend: str
     kind: Literal["train", "infer"]
     file: RelativePath
     delegates: list[str]
+    constants: RelativePath | None = None
     methods: list[Method]
     memory_rows: Annotated[list[MemoryRow], Field(min_length=1)]
 

@@ -129,6 +129,7 @@ def program_entries(programs: Sequence[ProgramSpec], shape: Shape, bounds: Bound
             kind=p.kind,
             file=p.file,
             delegates=list(p.delegates),
+            constants=p.constants,
             methods=[_method(method) for method in p.methods],
             memory_rows=[m.MemoryRow(**row) for row in by_rows(shape, bounds, p.kind, p.methods)],
         )

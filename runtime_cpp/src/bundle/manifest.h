@@ -66,6 +66,7 @@ struct ProgramSpec {
   std::string backend, kind, file;
   std::string lowered_by;              ///< the version of ExecuTorch
   std::vector<std::string> delegates;  ///< that must be there to run it, by ExecuTorch's names
+  std::string constants;               ///< file of its delegates' constants; "": weights are inputs
   std::vector<MethodSpec> methods;
   std::vector<MemoryRow> memory_rows;  ///< in ascending order, up to train_t_max or prefill_t_max
 

@@ -155,6 +155,7 @@ void check_stage_set(const Manifest& manifest, const StageSet& set, ProblemList*
   const ProgramSpec* program = manifest.find_program(set.backend, set.kind);
   if (program == nullptr) return problems->add(where + ": there is no such program");
   if (set.kind != "train" && set.kind != "infer") return;  // a newer toolchain's; this runtime never calls it
+  if (!program->constants.empty()) return;                 // weights inside, sizes fixed: never called either
   const std::map<std::string, std::string> none;
   StageChecker(manifest, *program, where + ".embed", problems)
       .check("embed", set.embed.method, set.embed.weights, none);
@@ -209,6 +210,9 @@ void check_references(const Manifest& manifest, ProblemList* problems) {
     problems->add("base.file: '" + manifest.base_file + "' is not in files");
   for (const ProgramSpec& program : manifest.programs) {
     if (!lists_file(manifest, program.file)) problems->add("programs: '" + program.file + "' is not in files");
+    if (!program.constants.empty() && !lists_file(manifest, program.constants)) {
+      problems->add("programs: '" + program.constants + "' is not in files");
+    }
     if (manifest.find_stages(program.backend, program.kind) == nullptr) {
       problems->add("programs: '" + program.file + "' has no stages");
     }

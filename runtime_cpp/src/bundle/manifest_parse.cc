@@ -213,6 +213,7 @@ class Parser {
     program.kind = node.require_string("kind");
     program.file = node.require_string("file");
     program.delegates = node.require_strings("delegates");
+    program.constants = node.optional_string("constants", "");
     for (const JsonNode& method : node.require_array("methods")) program.methods.push_back(parse_method(method));
     program.memory_rows = parse_memory_rows(node);
     return program;

@@ -91,6 +91,24 @@ TEST(Manifest, ReadsDelegatesAndTheVersionThatLowered) {
   expect_problem(parse(document), "generator.executorch");
 }
 
+TEST(Manifest, AProgramWithConstantsIsNotHeldToTheStages) {
+  json document = valid_manifest();
+  EXPECT_TRUE(parse_manifest(document.dump(), "m").value().programs[0].constants.empty());
+  json fixed = document["programs"][0], stages = document["stages"][0];
+  fixed["backend"] = stages["backend"] = "gpu";
+  fixed["constants"] = "programs/gpu/constants.ptd";
+  fixed["methods"].erase(0);
+  document["programs"].push_back(fixed);
+  document["stages"].push_back(stages);
+  expect_problem(parse(document), "'programs/gpu/constants.ptd' is not in files");
+  json file = document["files"][0];
+  file["path"] = "programs/gpu/constants.ptd";
+  document["files"].push_back(file);
+  EXPECT_EQ(parse_manifest(document.dump(), "m").value().programs.back().constants, "programs/gpu/constants.ptd");
+  document["programs"].back()["constants"] = nullptr;  // weights are inputs, so every method must be there
+  expect_problem(parse(document), "stages(gpu, train)");
+}
+
 TEST(Manifest, NullBosMeansNone) {
   json document = valid_manifest();
   document["model"]["bos_token_id"] = nullptr;

@@ -25,12 +25,14 @@ std::string listed(const std::vector<std::string>& names) {
   return text.empty() ? "none" : text;
 }
 
-/// Delegates that the programs of a backend need and that are not here, each once.
+/// Delegates that the programs of a backend need and that are not here, each once. Constants are nothing that this
+/// runtime binds: such programs are for others.
 std::vector<std::string> missing_delegates(const Manifest& manifest, const std::string& backend,
                                            const std::vector<std::string>& available) {
   std::set<std::string> missing;
   for (const ProgramSpec& program : manifest.programs) {
     if (program.backend != backend) continue;
+    if (!program.constants.empty()) missing.insert("constants of delegates");
     for (const std::string& name : program.delegates) {
       if (!contains(available, name)) missing.insert(name);
     }

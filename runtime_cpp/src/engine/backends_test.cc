@@ -34,6 +34,16 @@ std::string chosen(const std::string& wanted, const Names& available) {
 
 TEST(Backends, AreListedOnceInOrder) { EXPECT_EQ(backends_of(several()), (Names{"gpu", "mixed", "cpu"})); }
 
+TEST(Backends, ProgramsWithConstantsAreForOtherRuntimes) {
+  Manifest manifest = several();
+  manifest.programs[0].constants = "programs/gpu/constants.ptd";
+  EXPECT_EQ(choose_backend(manifest, "b", "auto", {"GpuBackend", "FastBackend"}).value(), "mixed");
+  const auto refused = choose_backend(manifest, "b", "gpu", {"GpuBackend"});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.status().message().find("'gpu' needs constants of delegates"), std::string::npos)
+      << refused.status().message();
+}
+
 TEST(Backends, AutoTakesTheFirstThatCanRun) {
   EXPECT_EQ(chosen("auto", {"FastBackend", "GpuBackend"}), "gpu");
   EXPECT_EQ(chosen("auto", {"FastBackend"}), "cpu");
