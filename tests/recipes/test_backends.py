@@ -44,10 +44,11 @@ def test_refusals_name_role_scheme_and_reason() -> None:
 def test_refusals_of_all_backends_come_at_once_and_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_model(tmp_path / "model", TinyModel())
 
-    def picky(name: str) -> object:
+    def picky(name: str, recipe: Recipe) -> object:
+        del recipe
         return dataclasses.replace(backend_named(name), refused=lambda q: f"not on {name}")
 
-    monkeypatch.setattr(build, "backend_named", picky)
+    monkeypatch.setattr(build, "chosen_backend", picky)
     recipe = Recipe(backends=["cpu", "xnnpack"], max_seq_len=1 << 20, target_modules=["nowhere"])
     with pytest.raises(PocketLoraError) as caught:
         build.build_bundle(str(tmp_path / "model"), tmp_path / "bundle", recipe)
