@@ -16,6 +16,7 @@ from pocketlora_export.errors import PocketLoraError, Status, status_of_os_error
 COMMANDS: dict[str, str] = {
     "plan": "Say what training and inference will take, from a model's config alone.",
     "bundle": "Turn a Hugging Face model into a bundle: 4-bit base, programs, manifest, tokenizer.",
+    "coverage": "Say what of each stage runs in delegates, in our kernels, or in portable ones.",
     "inspect": "Show what a bundle holds.",
     "verify": "Check every checksum of a bundle or of a training run's folder, and what their files say.",
     "data": "Turn data sets into rows for training.",
