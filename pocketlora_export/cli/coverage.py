@@ -23,8 +23,6 @@ Examples:
   pocketlora-export coverage meta-llama/Llama-3.2-1B --backend vulkan --quant int4 --program train --fail-under 95
   pocketlora-export coverage ./my-model --backend cpu --graph coverage.svg --json | jq .stages
 """
-# Said wherever results of this backend are.
-NOT_RUN = "vulkan: lowered, not run: no Vulkan runtime was at hand, so neither values nor speed on a GPU are known."
 
 
 @click.command(cls=OptionsCommand, epilog=EXAMPLES)
@@ -64,20 +62,23 @@ def command(
     if graph is not None and graph.suffix.lower() != ".svg":
         raise click.BadParameter(f"expected a name that ends in .svg, found {str(graph)!r}.", param_hint="'--graph'")
     stages = _stages(model, backend, program, options)
+    from pocketlora_export.lower.registry import backend_named
+
+    notes = backend_named(backend).notes
     if graph is not None:
         from pocketlora_export.cli.coverage_tables import chart_of
         from pocketlora_export.report.memory_chart import write_chart
 
         write_chart(graph, chart_of(backend, stages))
     if as_json:
-        note = {"note": NOT_RUN} if backend == "vulkan" else {}
-        console.print_json({"backend": backend, "stages": [stage.as_json() for stage in stages], **note})
+        found = [stage.as_json() for stage in stages]
+        console.print_json({"backend": backend, "notes": list(notes), "stages": found})
     else:
         from pocketlora_export.cli.coverage_tables import print_coverage
 
         print_coverage(backend, stages)
-        if backend == "vulkan":
-            console.note(NOT_RUN)
+        for note in notes:
+            console.note(note)
     check_share(backend, stages, fail_under)
 
 

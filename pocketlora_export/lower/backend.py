@@ -32,6 +32,7 @@ class Backend:
         trace_stage: how a stage is captured from shapes alone; None: `capture`, with `decompositions`.
         lower_decoder: lowers a decoder where programs hold weights, so that each layer is lowered by itself: (decoder,
             sites, limits, the bundle's folder with its base, progress) -> programs; None: weights are inputs.
+        notes: what users of its programs should know.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Backend:
     refused: Callable[[QuantScheme], str | None] = lambda scheme: None
     trace_stage: Callable[[Stage, int, Limits], ExportedProgram] | None = None
     lower_decoder: LowerDecoder | None = None
+    notes: tuple[str, ...] = ()
 
     def captured(self, stage: Stage, rows: int, limits: Limits) -> ExportedProgram:
         """Capture a stage for this backend from shapes alone; arguments as for `capture`."""

@@ -26,6 +26,7 @@ from pocketlora_export.families.registry import decoder_model
 from pocketlora_export.graphs.decoder import LoraSite
 from pocketlora_export.graphs.stage import Limits
 from pocketlora_export.graphs.weights import Quantization
+from pocketlora_export.lower.coverage import StageCoverage
 from pocketlora_export.lower.model import lower_model, progress_steps
 from pocketlora_export.lower.spec import ProgramSpec
 from pocketlora_export.quantize.source import Source, check_tensors, open_source
@@ -60,13 +61,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished bundle. `seconds` by phase; `warnings` are for the user; bytes of base.ptd from an earlier run."""
+    """A finished bundle. `seconds` by phase; `warnings` are for the user; bytes of base.ptd from an earlier run.
+
+    `coverage`: what of each stage runs where, by backend.
+    """
 
     path: Path
     manifest: Manifest
     seconds: dict[str, float]
     warnings: tuple[str, ...]
     resumed_bytes: int
+    coverage: dict[str, tuple[StageCoverage, ...]]
 
 
 def prepare(model: str, recipe: Recipe) -> Job:
@@ -137,13 +142,19 @@ def _write_base(job: Job, work: Work, threads: int, progress: Progress) -> tuple
     with work.open(progress.advance) as file:
         kept = file.size
         _tell_of_earlier_work(work, kept, progress)
-        require_space(work.folder, file_size(metas) - kept + _OTHER_BYTES)
+        require_space(work.folder, file_size(metas) - kept + _other_bytes(job, metas))
         progress.begin(f"quantizing to {job.quantization.linear.scheme}", sum(t.elements for t in job.tensors))
         base = FlatTensorFile(metas)
         pieces = stream_tensors(job.tensors, job.source.tensors, threads, progress.advance, base.tensor_bytes(kept))
         with contextlib.closing(pieces):
             base.write(file, pieces)
     return file.sha256(), kept
+
+
+def _other_bytes(job: Job, metas: list[TensorMeta]) -> int:
+    """What is written beside the base; programs that hold weights repack it, with fp32 scales where it has fp16."""
+    holding = [name for name in job.recipe.backends if chosen_backend(name, job.recipe).lower_decoder is not None]
+    return _OTHER_BYTES + len(holding) * 5 * file_size(metas) // 4
 
 
 def _tell_of_earlier_work(work: Work, kept: int, progress: Progress) -> None:
@@ -265,4 +276,10 @@ def build_bundle(
                 manifest, missing = record(folder, manifest)
             warnings += [] if missing is None else [missing]
             progress.advance(1)
-    return Built(output, manifest, clock.seconds, (*job.model.notes, *warnings), kept)
+    notes = [note for name in recipe.backends for note in chosen_backend(name, recipe).notes]
+    return Built(output, manifest, clock.seconds, (*job.model.notes, *notes, *warnings), kept, _coverage(programs))
+
+
+def _coverage(programs: list[ProgramSpec]) -> dict[str, tuple[StageCoverage, ...]]:
+    backends = dict.fromkeys(program.backend for program in programs)
+    return {name: tuple(one for p in programs if p.backend == name for one in p.coverage) for name in backends}

@@ -17,6 +17,12 @@ from pocketlora_export.lower.vulkan.model import lower_layers
 from pocketlora_export.lower.vulkan.patches import check_version
 from pocketlora_export.lower.vulkan.weights import BlankWeights, scheme_problem
 
+# Said wherever results of this backend are.
+NOT_RUN = (
+    "vulkan: lowered, not run: no Vulkan runtime was at hand, so neither values nor speed on a GPU are known, and this "
+    "project's runtime does not call these programs"
+)
+
 
 @dataclass(frozen=True)
 class VulkanOptions:
@@ -48,6 +54,7 @@ def vulkan_backend(options: VulkanOptions) -> Backend:
         refused=_refused,
         trace_stage=partial(_blank, device),
         lower_decoder=partial(lower_layers, fp16=options.fp16, device=device),
+        notes=(NOT_RUN,),
     )
 
 
