@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import click
 from tokenizers import Tokenizer
 
 from pocketlora_export.cli import console
+from pocketlora_export.cli.options import interrupts_handled
 from pocketlora_export.data.detokenizer import Detokenizer
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime import Sampling
@@ -113,7 +114,9 @@ class ChatLoop:
         sampling = replace(self._sampling, seed=(self._sampling.seed + self._asked) % 2**64)
         self._asked += 1
         writer = _Writer(self._tokenizer, stream=not self._json)
-        turn = self._waited_for(worker.submit(self._conversation.ask, text, sampling, writer.push))
+        # Python runs signal handlers between two of its own steps only: the answer is made on another thread.
+        with interrupts_handled(self._conversation.cancel):
+            turn = worker.submit(self._conversation.ask, text, sampling, writer.push).result()
         writer.finish()
         if turn.dropped_turns:
             console.warn(f"the context is full: the {turn.dropped_turns} oldest turns were dropped")
@@ -121,20 +124,6 @@ class ChatLoop:
             console.print_json(_as_json(text, turn))
         else:
             console.note(_summary(turn))
-
-    def _waited_for(self, running: Future[Turn]) -> Turn:
-        """The turn; Ctrl-C meanwhile ends the answer. Python sees it because the answer runs on another thread."""
-        while self._interrupted(running):
-            self._conversation.cancel()
-        return running.result()
-
-    @staticmethod
-    def _interrupted(running: Future[Turn]) -> bool:
-        try:
-            wait([running])
-        except KeyboardInterrupt:
-            return True
-        return False
 
 
 class _Writer:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial, reduce
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -60,10 +61,23 @@ def row_options(function: F) -> F:
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
     """Ignore Ctrl-C meanwhile. Signals belong to the main thread; elsewhere nothing changes."""
+    with _interrupts(signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def interrupts_handled(handle: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C call `handle` meanwhile, and do nothing else. Only in the main thread."""
+    with _interrupts(lambda _number, _frame: handle()):
+        yield
+
+
+@contextmanager
+def _interrupts(handler: signal.Handlers | Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
