@@ -14,17 +14,21 @@ from pocketlora_export.runtime.engine import Engine
 from pocketlora_export.runtime.session import Session
 
 
-def probe(bundle: Path, context: int, prompt: int, new_tokens: int, threads: int) -> dict[str, Any]:
-    """Seconds a new token, and memory with an idle session and after generating."""
-    engine = Engine(bundle, num_threads=threads)
+def probe(
+    bundle: Path, context: int, prompt: int, new_tokens: int, threads: int, backend: str = "auto"
+) -> dict[str, Any]:
+    """Seconds of the prompt and a new token, and memory with an idle session and after generating."""
+    engine = Engine(bundle, backend=backend, num_threads=threads)
     session = Session(engine, context_length=context)
     idle = process_memory()
+    start = time.perf_counter()
     session.prefill(list(range(3, 3 + prompt)))
+    prefill = time.perf_counter() - start
     start = time.perf_counter()
     for token in range(new_tokens):
         session.decode(3 + token)
     seconds = (time.perf_counter() - start) / new_tokens
-    return {"seconds": seconds, "idle": idle, "memory": process_memory()}
+    return {"seconds": seconds, "prefill": prefill, "idle": idle, "memory": process_memory()}
 
 
 @click.command(help=__doc__)
@@ -33,9 +37,10 @@ def probe(bundle: Path, context: int, prompt: int, new_tokens: int, threads: int
 @click.option("--prompt", default=128, show_default=True)
 @click.option("--new-tokens", default=16, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-def main(bundle: Path, context: int, prompt: int, new_tokens: int, threads: int) -> None:
+@click.option("--backend", default="auto", show_default=True)
+def main(bundle: Path, context: int, prompt: int, new_tokens: int, threads: int, backend: str) -> None:
     """Command line of this file."""
-    click.echo(json.dumps(probe(bundle, context, prompt, new_tokens, threads)))
+    click.echo(json.dumps(probe(bundle, context, prompt, new_tokens, threads, backend)))
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ class RandomRow:
         return self.tokens
 
 
-def probe(bundle: Path, rows: int, rank: int, steps: int, threads: int) -> dict[str, Any]:
+def probe(bundle: Path, rows: int, rank: int, steps: int, threads: int, backend: str = "auto") -> dict[str, Any]:
     """Median seconds a step, and the memory after the last one."""
-    engine = Engine(bundle, num_threads=threads)
+    engine = Engine(bundle, backend=backend, num_threads=threads)
     opened = engine.memory()
     facts = engine.facts
     length, used_rank = rows or facts.train_t_max, rank or facts.max_rank
@@ -60,9 +60,10 @@ def probe(bundle: Path, rows: int, rank: int, steps: int, threads: int) -> dict[
 @click.option("--rank", default=0, show_default="the bundle's max_rank")
 @click.option("--steps", default=3, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-def main(bundle: Path, rows: int, rank: int, steps: int, threads: int) -> None:
+@click.option("--backend", default="auto", show_default=True)
+def main(bundle: Path, rows: int, rank: int, steps: int, threads: int, backend: str) -> None:
     """Command line of this file."""
-    click.echo(json.dumps(probe(bundle, rows, rank, steps, threads)))
+    click.echo(json.dumps(probe(bundle, rows, rank, steps, threads, backend)))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pocketlora_export.cli import console
 from pocketlora_export.cli.build_progress import bar
 from pocketlora_export.cli.quiet import quiet_imports
+
+if TYPE_CHECKING:
+    from pocketlora_export.bundle.manifest import Manifest
 
 EXAMPLES = """\b
 Examples:
@@ -87,15 +90,33 @@ def command(
 
     with _terminated_like_ctrl_c(), bar() as progress:
         built = build_bundle(model, output, chosen, force, threads, progress, resume, self_test)
+    from pocketlora_export.cli.coverage_tables import summary
+
     for warning in built.warnings:
         console.warn(warning)
     size = sum(entry.size for entry in built.manifest.files)
+    own = backend_bytes(built.manifest)
     if as_json:
         result = {"path": str(output), "bytes": size, "base_sha256": built.manifest.base_sha256}
+        result |= {"shared_bytes": size - sum(own.values()), "backend_bytes": own}
+        result |= {"coverage": {name: [stage.as_json() for stage in found] for name, found in built.coverage.items()}}
         console.print_json(result | {"resumed_bytes": built.resumed_bytes, "seconds": built.seconds})
     else:
         spent = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in built.seconds.items())
         console.note(f"{output}: {size / 1e6:.1f} MB ({spent})")
+        for name, found in built.coverage.items():
+            console.note(f"operations of {name}: {summary(found)}")
+        if len(own) > 1:
+            each = ", ".join(f"{name} {nbytes / 1e6:.2f} MB" for name, nbytes in own.items())
+            console.note(f"shared by the backends: {(size - sum(own.values())) / 1e6:.1f} MB; of their own: {each}")
+
+
+def backend_bytes(manifest: Manifest) -> dict[str, int]:
+    """Bytes of the files that only one backend needs, by backend; everything else is shared."""
+    names = dict.fromkeys(program.backend for program in manifest.programs)
+    return {
+        name: sum(file.size for file in manifest.files if file.path.startswith(f"programs/{name}/")) for name in names
+    }
 
 
 @contextlib.contextmanager

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from pocketlora_export.runtime.engine import Adapter, Engine, EngineFacts, Evaluation, MemoryAccount, Weights
+from pocketlora_export.runtime.engine import (
+    Adapter,
+    Engine,
+    EngineFacts,
+    Evaluation,
+    MemoryAccount,
+    Weights,
+    available_delegates,
+    executorch_version,
+)
 from pocketlora_export.runtime.session import Generation, Sampling, Session, SessionInfo
 from pocketlora_export.runtime.trainer import Trainer
 from pocketlora_export.runtime.training import (
@@ -44,4 +53,6 @@ __all__ = [
     "TrainerPlan",
     "Validation",
     "Weights",
+    "available_delegates",
+    "executorch_version",
 ]

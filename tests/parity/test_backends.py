@@ -117,18 +117,54 @@ def test_swaps_are_those_of_a_fresh_session(made: Bundled, engine: Engine, peft_
         assert live.prefill(tokens[10:11]).tobytes() == fresh.prefill(tokens[:11]).tobytes()
 
 
+def _changed(bundle: Path, place: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy with another manifest."""
+    shutil.copytree(bundle, place)
+    document = json.loads((place / "manifest.json").read_text())
+    edit(document)
+    data = json.dumps(document).encode()
+    (place / "manifest.json").write_bytes(data)
+    (place / "manifest.sha256").write_text(f"{hashlib.sha256(data).hexdigest()}  manifest.json\n")
+    return place
+
+
+def _with_delegates(names: list[str]) -> Callable[[dict[str, Any]], object]:
+    def edit(document: dict[str, Any]) -> None:
+        for program in document["programs"]:
+            if program["backend"] == "xnnpack":
+                program["delegates"] = names
+
+    return edit
+
+
+def test_a_backend_whose_delegate_is_missing_is_refused(made: Bundled, tmp_path: Path) -> None:
+    """By name; `auto` takes the next one of the bundle."""
+    bundle = _changed(made.bundle, tmp_path / "missing", _with_delegates(["NoSuchBackend"]))
+    with pytest.raises(PocketLoraError, match="'xnnpack' needs NoSuchBackend, which this build") as caught:
+        Engine(bundle, backend="xnnpack")
+    assert caught.value.status is Status.BACKEND_MISSING
+    assert all(name in str(caught.value) for name in available_delegates())
+    assert Engine(bundle, num_threads=1).facts.backend == "cpu"
+
+
+def test_a_delegate_that_the_manifest_hides_is_found(made: Bundled, engine: Engine, tmp_path: Path) -> None:
+    bundle = _changed(made.bundle, tmp_path / "hidden", _with_delegates([]))
+    with pytest.raises(PocketLoraError, match="calls the delegate XnnpackBackend, which is not listed") as caught:
+        Session(Engine(bundle, backend="xnnpack", num_threads=1))
+    assert caught.value.status is Status.BUNDLE_MISMATCH
+
+
 def test_another_version_of_executorch_is_told(made: Bundled, tmp_path: Path) -> None:
     """A program that does not load and that another version lowered."""
-    bundle = shutil.copytree(made.bundle, tmp_path / "other")
     program = b"not a program" * 100
+
+    def edit(document: dict[str, Any]) -> None:
+        document["generator"]["executorch"] = "0.1.2"
+        (entry,) = (file for file in document["files"] if file["path"] == "programs/cpu/train.pte")
+        entry |= {"size": len(program), "sha256": hashlib.sha256(program).hexdigest()}
+
+    bundle = _changed(made.bundle, tmp_path / "other", edit)
     (bundle / "programs/cpu/train.pte").write_bytes(program)
-    document = json.loads((bundle / "manifest.json").read_text())
-    document["generator"]["executorch"] = "0.1.2"
-    (entry,) = (file for file in document["files"] if file["path"] == "programs/cpu/train.pte")
-    entry |= {"size": len(program), "sha256": hashlib.sha256(program).hexdigest()}
-    manifest = json.dumps(document).encode()
-    (bundle / "manifest.json").write_bytes(manifest)
-    (bundle / "manifest.sha256").write_text(f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n")
     with pytest.raises(PocketLoraError, match=r"lowered with ExecuTorch 0\.1\.2, this runtime has") as caught:
         Trainer(Engine(bundle, backend="cpu", num_threads=1), TrainerConfig(rank=2, alpha=4))
     assert caught.value.status is Status.BUNDLE_VERSION
