@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.conftest import BundleFactory
 from tests.support.bundles import Bundled
+from tests.support.models import TinyModel
 from tests.support.oracle import random_rows, relative_error, save_random_adapter
 from tests.support.tolerance import forward_bound, gradient_bound
 
@@ -26,6 +28,8 @@ pytestmark = pytest.mark.arm
 
 CPUS = ("max", "cortex-a76")
 STEPS = 3
+# The model of tests/parity/test_backends.py, so that its bundle is made once.
+DELEGATED = TinyModel(backends=("xnnpack", "cpu"), seed=7)
 GREEDY: tuple[object, ...] = ()
 SAMPLED: tuple[object, ...] = ("--temperature", 0.8, "--top-p", 0.9, "--seed", 7)
 Run = Callable[..., list[dict[str, Any]]]
@@ -132,3 +136,28 @@ def test_decoded_tokens(
         (found,), (expected,) = emulated(*arguments, *extra), host(*arguments, *extra)
         assert found["new_tokens"] > 0
         assert found["token_ids"] == expected["token_ids"]
+
+
+def test_delegates(host: Run, emulated: Run, make_bundle: BundleFactory, tmp_path: Path) -> None:
+    """XNNPACK on both: a training step, log-probabilities through delegates, decoded tokens."""
+    made = make_bundle(DELEGATED)
+    rows = random_rows((31,), DELEGATED.vocab, 9)
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps({"token_ids": rows.tokens.tolist(), "labels": rows.labels.tolist()}) + "\n")
+    adapter = tmp_path / "adapter"
+    save_random_adapter(made.dequantized, adapter, 1, r=4, target_modules=list(DELEGATED.target_modules))
+    prompt = ",".join(map(str, random_rows((12,), DELEGATED.vocab, 3).tokens))
+    backend = ("--backend", "xnnpack")
+    losses, tokens = [], []
+    for name, run in (("host", host), ("arm", emulated)):
+        out = ("-o", tmp_path / name, "--init-adapter", adapter, "--iters", 2, "--optimizer", "sgd")
+        events = run("train", made.bundle, "--data", data, *out, "--learning-rate", 1e-3, *backend)
+        losses.append([event["loss"] for event in events if event["event"] == "progress"])
+        text = run("generate", made.bundle, "--prompt-ids", prompt, "--max-new-tokens", 8, *backend)
+        tokens.append(text[0]["token_ids"])
+    assert len(losses[0]) == 2
+    assert float(np.max(np.abs(np.array(losses[1]) / np.array(losses[0]) - 1))) <= forward_bound(DELEGATED)
+    assert tokens[0] == tokens[1]
+    tensors = [load_file(tmp_path / name / "adapter_model.safetensors") for name in ("arm", "host")]
+    errors = {name: relative_error(tensors[0][name], tensors[1][name]) for name in tensors[0]}
+    assert max(errors.values()) <= gradient_bound(DELEGATED)
