@@ -36,12 +36,13 @@ json parse_object(const std::string& line) {
     malformed("not JSON: " + (bracket == std::string::npos ? what : what.substr(bracket + 2)));
   }
   if (!value.is_object()) malformed(std::string("expected a JSON object, found ") + value.type_name());
-  for (const auto& member : value.items()) {
-    if (member.key() != "token_ids" && member.key() != "labels" && member.key() != "lengths") {
-      malformed("unknown key '" + member.key() + "'; a row is {\"token_ids\": [...], \"labels\": [...]}");
-    }
-  }
   return value;
+}
+
+void check_keys(const json& row, const std::set<std::string>& keys, const char* form) {
+  for (const auto& member : row.items()) {
+    if (keys.count(member.key()) == 0) malformed("unknown key '" + member.key() + "'; a row is " + form);
+  }
 }
 
 std::vector<int64_t> integers(const json& row, const char* key) {
@@ -121,8 +122,8 @@ void check_targets(const Row& row) {
   malformed("no token to learn from: all labels after the first are -100");
 }
 
-Row parse_row(const std::string& line, const RowLimits& limits) {
-  const json value = parse_object(line);
+Row parse_tokens(const json& value, const RowLimits& limits) {
+  check_keys(value, {"token_ids", "labels", "lengths"}, "{\"token_ids\": [...], \"labels\": [...]}");
   Row row;
   row.tokens = integers(value, "token_ids");
   check_tokens(row, limits);
@@ -134,6 +135,41 @@ Row parse_row(const std::string& line, const RowLimits& limits) {
   }
   check_targets(row);
   return row;
+}
+
+Row parse_answer(const json& pair, const char* key, const RowLimits& limits) {
+  const auto found = pair.find(key);
+  if (found == pair.end()) malformed(std::string("'") + key + "' is missing");
+  try {
+    if (!found->is_object()) malformed(std::string("expected an object with 'token_ids', found ") + found->type_name());
+    if (found->contains("lengths")) malformed("expected one row, found 'lengths'");
+    return parse_tokens(*found, limits);
+  } catch (const BadRow& bad) {
+    throw BadRow{bad.code, std::string(key) + ": " + bad.message};
+  }
+}
+
+Row parse_pair(const json& value, const RowLimits& limits) {
+  check_keys(value, {"chosen", "rejected"},
+             "{\"chosen\": {\"token_ids\": [...], \"labels\": [...]}, \"rejected\": {...}}");
+  Row row = parse_answer(value, "chosen", limits);
+  const Row rejected = parse_answer(value, "rejected", limits);
+  row.lengths = {static_cast<int64_t>(row.tokens.size()), static_cast<int64_t>(rejected.tokens.size())};
+  row.tokens.insert(row.tokens.end(), rejected.tokens.begin(), rejected.tokens.end());
+  row.labels.insert(row.labels.end(), rejected.labels.begin(), rejected.labels.end());
+  return row;
+}
+
+Row parse_row(const std::string& line, const RowLimits& limits) {
+  const json value = parse_object(line);
+  const bool pair = value.contains("chosen") || value.contains("rejected");
+  if (!pair && limits.preferences) {
+    malformed("expected a row of a preference, with 'chosen' and 'rejected' (--loss dpo)");
+  }
+  if (pair && !limits.preferences) {
+    malformed("a row of a preference, with 'chosen' and 'rejected': only train --loss dpo takes it");
+  }
+  return pair ? parse_pair(value, limits) : parse_tokens(value, limits);
 }
 
 void open_rows(const std::string& path, std::ifstream* file) {

@@ -22,10 +22,12 @@ struct RowLimits {
   int64_t vocab_size = 0;
   int64_t max_tokens = 0;    ///< train_t_max
   int64_t max_segments = 0;  ///< rows of a packed row
+  bool preferences = false;  ///< pairs of answers are expected, each at most max_tokens long; else there are none
 };
 
 /// Reads JSON Lines of {"token_ids": [...], "labels": [...], "lengths": [...]}: without labels every token is one,
-/// lengths are those of the rows in a packed row (docs/text-rows.md). Empty lines are skipped. Throws ToolError that
+/// lengths are those of the rows in a packed row (docs/text-rows.md). With limits.preferences, of {"chosen": a row,
+/// "rejected": a row}, each of which becomes a packed row of the two. Empty lines are skipped. Throws ToolError that
 /// names file:line of every row that cannot be used (the first 20).
 std::vector<Row> read_rows(const std::string& path, const RowLimits& limits);
 

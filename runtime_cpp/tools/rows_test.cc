@@ -16,7 +16,7 @@ class RowFile : public ::testing::Test {
 
   std::vector<Row> read(const std::string& text) {
     std::ofstream(path_, std::ios::binary) << text;
-    return read_rows(path_, {100, 5, 2});
+    return read_rows(path_, {100, 5, 2, preferences_});
   }
   // "<status>: <message>" of the failure, "" when there was none.
   std::string failure(const std::string& text) {
@@ -27,6 +27,7 @@ class RowFile : public ::testing::Test {
     }
     return "";
   }
+  bool preferences_ = false;
   std::string at(int line) const { return path_ + ":" + std::to_string(line) + ": "; }
 
   std::string path_ = ::testing::TempDir() + "rows_test_" +
@@ -48,6 +49,40 @@ TEST_F(RowFile, ReadsPackedRows) {
   EXPECT_EQ(rows[0].lengths, (std::vector<int64_t>{2, 3}));
   EXPECT_EQ(rows[0].num_segments(), 2U);
   EXPECT_EQ(rows[1].num_segments(), 1U);
+}
+
+TEST_F(RowFile, ReadsPairs) {
+  preferences_ = true;
+  const std::vector<Row> rows = read(
+      "{\"chosen\": {\"token_ids\": [1, 2, 3, 4, 5], \"labels\": [-100, 2, 3, 4, 5]}, "
+      "\"rejected\": {\"token_ids\": [1, 6]}}");
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows[0].tokens, (std::vector<int64_t>{1, 2, 3, 4, 5, 1, 6}));
+  EXPECT_EQ(rows[0].labels, (std::vector<int64_t>{-100, 2, 3, 4, 5, 1, 6}));
+  EXPECT_EQ(rows[0].lengths, (std::vector<int64_t>{5, 2}));
+}
+
+TEST_F(RowFile, NamesWhatIsWrongWithAPair) {
+  const std::string good = "{\"token_ids\": [1, 2]}";
+  const std::string pair = "{\"chosen\": " + good + ", \"rejected\": ";
+  const auto names = [this](const std::string& row, const std::string& words) {
+    const std::string found = failure(row);
+    return found.find(at(1)) != std::string::npos && found.find(words) != std::string::npos
+               ? ::testing::AssertionSuccess()
+               : ::testing::AssertionFailure() << "'" << found << "' lacks '" << words << "'";
+  };
+  EXPECT_TRUE(names(pair + good + "}", "only train --loss dpo takes it"));
+  preferences_ = true;
+  EXPECT_TRUE(names(good, "expected a row of a preference, with 'chosen' and 'rejected'"));
+  EXPECT_TRUE(names("{\"chosen\": " + good + "}", "'rejected' is missing"));
+  EXPECT_TRUE(names(pair + "\"text\"}", "rejected: expected an object with 'token_ids', found string"));
+  EXPECT_TRUE(names(pair + "{\"labels\": [1]}}", "rejected: 'token_ids' is missing"));
+  EXPECT_TRUE(names(pair + good + ", \"prompt\": \"x\"}", "unknown key 'prompt'"));
+  EXPECT_TRUE(
+      names(pair + "{\"token_ids\": [1, 2], \"lengths\": [2]}}", "rejected: expected one row, found 'lengths'"));
+  EXPECT_TRUE(names(pair + "{\"token_ids\": [1, 100]}}", "rejected: token_ids[1]: expected 0 to 99, found 100"));
+  EXPECT_TRUE(names(pair + "{\"token_ids\": [1, 2], \"labels\": [1, -100]}}", "rejected: no token to learn from"));
+  EXPECT_TRUE(names(pair + "{\"token_ids\": [1, 2, 3, 4, 5, 6]}}", "rejected: the row has 6 tokens"));
 }
 
 TEST_F(RowFile, NamesWhatIsWrongWithAPackedRow) {

@@ -19,6 +19,7 @@ const std::map<std::string, pl_optimizer> kOptimizers = {{"adamw", PL_ADAMW},
                                                          {"sgd", PL_SGD}};
 const std::map<std::string, pl_schedule> kSchedules = {
     {"constant", PL_SCHEDULE_CONSTANT}, {"linear", PL_SCHEDULE_LINEAR}, {"cosine", PL_SCHEDULE_COSINE}};
+const std::map<std::string, pl_loss> kLosses = {{"sft", PL_LOSS_CROSS_ENTROPY}, {"dpo", PL_LOSS_DPO}};
 const std::map<std::string, pl_activations> kActivations = {{"auto", PL_ACTIVATIONS_AUTO},
                                                             {"fp32", PL_ACTIVATIONS_FP32},
                                                             {"fp16", PL_ACTIVATIONS_FP16},
@@ -83,6 +84,18 @@ void add_optimizer(CLI::App* command, TrainOptions* o) {
       ->check(not_negative());
 }
 
+void add_loss(CLI::App* command, TrainOptions* o) {
+  command
+      ->add_option(
+          "--loss", o->loss,
+          "sft, or dpo: rows {\"chosen\": {\"token_ids\": ...}, \"rejected\": ...}; reference: --init-adapter or "
+          "the base")
+      ->transform(CLI::CheckedTransformer(kLosses));
+  command->add_option("--beta", o->beta, "Of dpo: how far rewards lead from the reference (0.1)")->check(above_zero());
+  command->add_option("--label-smoothing", o->label_smoothing, "Of dpo: how probable swapped answers are, below 0.5")
+      ->check(not_negative());
+}
+
 void add_validation(CLI::App* command, TrainOptions* o) {
   command->add_option("--valid", o->valid, "Held-out rows (JSONL): evaluated before and after");
   command->add_option("--eval-every", o->eval_every, "Evaluate them every N steps as well")->check(above_zero());
@@ -121,6 +134,7 @@ void TrainOptions::add_to(CLI::App* command) {
   add_data(command, this);
   add_adapter(command, this);
   add_optimizer(command, this);
+  add_loss(command, this);
   add_validation(command, this);
   add_checkpoints(command, this);
   add_memory(command, this);
@@ -135,6 +149,8 @@ void TrainOptions::check() const {
   require(!valid.empty() || patience == 0, "--patience needs --valid FILE");
   require(!valid.empty() || !keep_best, "--keep-best needs --valid FILE");
   require(!checkpoint_dir.empty() || !resume, "--resume needs --checkpoint-dir FOLDER");
+  require(learns_preferences() || beta == 0, "--beta needs --loss dpo");
+  require(learns_preferences() || label_smoothing == 0, "--label-smoothing needs --loss dpo");
   if (!problems.empty()) throw ToolError(PL_INVALID_ARGUMENT, problems);
 }
 
@@ -166,16 +182,28 @@ pl_trainer_options TrainOptions::trainer(const pl_engine_info& info, int64_t ste
   c.total_steps = steps;
   c.max_grad_norm = max_grad_norm;
   c.max_skipped_steps = max_skipped_steps;
+  c.loss = loss;
+  if (beta > 0) c.beta = beta;
+  c.label_smoothing = label_smoothing;
   c.keep_best = saves_best() ? 1 : 0;
   c.patience = patience;
   return c;
 }
 
-std::string activations_name(pl_activations activations) {
-  for (const auto& [name, value] : kActivations) {
-    if (value == activations) return name;
+namespace {
+
+template <typename Value>
+std::string name_of(const std::map<std::string, Value>& names, Value value) {
+  for (const auto& [name, candidate] : names) {
+    if (candidate == value) return name;
   }
   return "";
 }
+
+}  // namespace
+
+std::string activations_name(pl_activations activations) { return name_of(kActivations, activations); }
+
+std::string loss_name(pl_loss loss) { return name_of(kLosses, loss); }
 
 }  // namespace pocketlora_run

@@ -35,6 +35,8 @@ struct TrainOptions {
   int64_t checkpoint_every = 50;
   int32_t keep = 2;
   bool resume = false;
+  pl_loss loss = PL_LOSS_CROSS_ENTROPY;
+  float beta = 0, label_smoothing = 0;  // beta: 0 = the default
   pl_activations activations = PL_ACTIVATIONS_AUTO;
   std::string scratch_dir;
 
@@ -45,10 +47,13 @@ struct TrainOptions {
   int64_t steps(size_t num_rows) const;
   /// What the C API is asked for; points into this object.
   pl_trainer_options trainer(const pl_engine_info& info, int64_t steps) const;
+  bool learns_preferences() const { return loss == PL_LOSS_DPO; }
   bool saves_best() const { return keep_best || patience > 0; }
 };
 
 /// "fp32" and so on.
 std::string activations_name(pl_activations activations);
+/// "sft" or "dpo".
+std::string loss_name(pl_loss loss);
 
 }  // namespace pocketlora_run

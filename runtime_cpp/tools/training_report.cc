@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <sstream>
@@ -23,6 +24,32 @@ int64_t major_faults() {
   rusage usage = {};
   getrusage(RUSAGE_SELF, &usage);
   return usage.ru_majflt;
+}
+
+std::string fixed(double value) {
+  std::array<char, 64> text = {};
+  std::snprintf(text.data(), text.size(), "%.3f", value);
+  return text.data();
+}
+
+/// The rewards of a struct that has them.
+template <typename T>
+void add_rewards(const T& report, Json* fields) {
+  if (report.num_pairs == 0) return;
+  (*fields)["chosen_reward"] = finite(report.chosen_reward);
+  (*fields)["rejected_reward"] = finite(report.rejected_reward);
+  (*fields)["reward_margin"] = finite(report.reward_margin);
+  (*fields)["reward_accuracy"] = report.reward_accuracy;
+}
+
+/// ", reward margin 0.1234, accuracy 0.75"; nothing where there are no pairs.
+template <typename T>
+std::string rewards_text(const T& report) {
+  if (report.num_pairs == 0) return "";
+  std::array<char, 96> text = {};
+  std::snprintf(text.data(), text.size(), ", reward margin %.4f, accuracy %.2f", report.reward_margin,
+                report.reward_accuracy);
+  return text.data();
 }
 
 }  // namespace
@@ -50,20 +77,21 @@ void report_plan(const pl_trainer_info& plan) {
 
 std::string report_step(const pl_step_report& step, const pl_progress& progress, const pl_memory& memory) {
   const double rate = step.seconds > 0 ? static_cast<double>(step.num_tokens) / step.seconds : 0;
-  const Json fields = {{"step", step.step},
-                       {"steps", progress.total_steps},
-                       {"loss", finite(step.loss)},
-                       {"learning_rate", step.learning_rate},
-                       {"tokens", progress.tokens},
-                       {"tokens_per_second", rate},
-                       {"grad_norm", finite(step.grad_norm)},
-                       {"seconds_left", progress.seconds_left},
-                       {"skipped_steps", step.skipped_steps},
-                       {"rss_anon", memory.rss_anon},
-                       {"rss_file", memory.rss_file}};
+  Json fields = {{"step", step.step},
+                 {"steps", progress.total_steps},
+                 {"loss", finite(step.loss)},
+                 {"learning_rate", step.learning_rate},
+                 {"tokens", progress.tokens},
+                 {"tokens_per_second", rate},
+                 {"grad_norm", finite(step.grad_norm)},
+                 {"seconds_left", progress.seconds_left},
+                 {"skipped_steps", step.skipped_steps},
+                 {"rss_anon", memory.rss_anon},
+                 {"rss_file", memory.rss_file}};
+  add_rewards(step, &fields);
   std::string line = print_event("progress", fields);
-  std::fprintf(stderr, "step %lld of %lld: loss %.4f, %.0f tokens/s, %.0f s left\n", number(step.step),
-               number(progress.total_steps), step.loss, rate, progress.seconds_left);
+  std::fprintf(stderr, "step %lld of %lld: loss %.4f%s, %.0f tokens/s, %.0f s left\n", number(step.step),
+               number(progress.total_steps), step.loss, rewards_text(step).c_str(), rate, progress.seconds_left);
   if (step.skipped != 0) {
     report_warning(PL_BACKEND_EXECUTION, "step " + std::to_string(step.step) +
                                              " was left out: its loss or gradient is not finite; the adapter is as it "
@@ -73,15 +101,17 @@ std::string report_step(const pl_step_report& step, const pl_progress& progress,
 }
 
 std::string report_validation(const pl_validation& v) {
-  const Json fields = {{"step", v.step},
-                       {"loss", finite(v.loss)},
-                       {"perplexity", finite(v.perplexity)},
-                       {"tokens", v.num_labels},
-                       {"improved", v.improved != 0},
-                       {"best_step", v.best_step},
-                       {"best_loss", finite(v.best_loss)}};
+  Json fields = {{"step", v.step},
+                 {"loss", finite(v.loss)},
+                 {"perplexity", finite(v.perplexity)},
+                 {"tokens", v.num_labels},
+                 {"improved", v.improved != 0},
+                 {"best_step", v.best_step},
+                 {"best_loss", finite(v.best_loss)}};
+  add_rewards(v, &fields);
   std::string line = print_event("validation", fields);
-  std::fprintf(stderr, "step %lld: held-out loss %.4f, perplexity %.3f%s\n", number(v.step), v.loss, v.perplexity,
+  const std::string more = v.num_pairs > 0 ? rewards_text(v) : ", perplexity " + fixed(v.perplexity);
+  std::fprintf(stderr, "step %lld: held-out loss %.4f%s%s\n", number(v.step), v.loss, more.c_str(),
                v.should_stop != 0 ? "; no improvement any more" : "");
   return line;
 }

@@ -34,7 +34,7 @@ bool holds_checkpoints(const std::string& dir) {
 
 TrainingRun::TrainingRun(const TrainOptions& options, pl_engine* engine, const pl_adapter* init)
     : options_(options), engine_(engine), info_(engine_info(engine)) {
-  const RowLimits limits = {info_.vocab_size, info_.train_t_max, info_.max_segments};
+  const RowLimits limits = {info_.vocab_size, info_.train_t_max, info_.max_segments, options.learns_preferences()};
   rows_ = read_rows(options.data, limits);
   rows_crc32_ = rows_crc32(rows_);
   facts_.add_data("train", options.data, rows_);

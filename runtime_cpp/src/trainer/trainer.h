@@ -107,10 +107,10 @@ class Trainer {
   Status run_passes(const std::vector<StepPass>& passes, StepReport* report);
   Status run_tokens(const std::vector<StepPass>& passes, StepReport* report);
   Status run_pairs(const std::vector<StepPass>& passes, StepReport* report);
-  /// @param first of the two passes of a pair that no pass has room for.
-  Status run_divided_pair(const PairScoring& scoring, const std::vector<StepPass>& passes, size_t first,
-                          RewardSums* sums);
-  Status run_whole_pairs(const PairScoring& scoring, const StepPass& pass, size_t index, RewardSums* sums);
+  /// @param first of the two passes of a pair that no pass has room for. @return as run_pass(); so does the next one.
+  Result<double> run_divided_pair(const PairScoring& scoring, const std::vector<StepPass>& passes, size_t first,
+                                  RewardSums* sums);
+  Result<double> run_whole_pairs(const PairScoring& scoring, const StepPass& pass, size_t index, RewardSums* sums);
   /// Multiplies the rows of one segment in the gradient that the head has left.
   void scale_gradient(const BatchView& batch, size_t segment, double factor);
   /// Blocks that the passes take, forward and backward and for the reference.

@@ -89,9 +89,9 @@ Status Trainer::run_pairs(const std::vector<StepPass>& passes, StepReport* repor
   RewardSums sums;
   for (size_t i = 0; i < passes.size() && report->finite;) {
     const bool divided = passes[i].segments.size() == 2;
-    PL_RETURN_IF_ERROR(divided ? run_divided_pair(scoring, passes, i, &sums)
-                               : run_whole_pairs(scoring, passes[i], i, &sums));
-    report->finite = std::isfinite(sums.loss());
+    PL_ASSIGN_OR_RETURN(const double loss, divided ? run_divided_pair(scoring, passes, i, &sums)
+                                                   : run_whole_pairs(scoring, passes[i], i, &sums));
+    report->finite = std::isfinite(loss);
     i += divided ? 2 : 1;
   }
   report->loss = sums.loss();
@@ -99,7 +99,8 @@ Status Trainer::run_pairs(const std::vector<StepPass>& passes, StepReport* repor
   return Status();
 }
 
-Status Trainer::run_whole_pairs(const PairScoring& scoring, const StepPass& pass, size_t index, RewardSums* sums) {
+Result<double> Trainer::run_whole_pairs(const PairScoring& scoring, const StepPass& pass, size_t index,
+                                        RewardSums* sums) {
   const BatchView batch = pass.view();
   PL_ASSIGN_OR_RETURN(const std::vector<float> by_row, scoring.reference.run(batch));
   const std::vector<double> reference = sums_by_segment(batch, by_row);
@@ -116,11 +117,11 @@ Status Trainer::run_whole_pairs(const PairScoring& scoring, const StepPass& pass
     }
     return loss;
   };
-  return run_pass(batch, 1.0F, index, pass_loss).status();
+  return run_pass(batch, 1.0F, index, pass_loss);
 }
 
-Status Trainer::run_divided_pair(const PairScoring& scoring, const std::vector<StepPass>& passes, size_t first,
-                                 RewardSums* sums) {
+Result<double> Trainer::run_divided_pair(const PairScoring& scoring, const std::vector<StepPass>& passes, size_t first,
+                                         RewardSums* sums) {
   const BatchView chosen = passes[first].view(), rejected = passes[first + 1].view();
   PairLogprobs pair;
   PL_ASSIGN_OR_RETURN(std::vector<float> by_row, scoring.reference.run(chosen));
@@ -141,12 +142,12 @@ Status Trainer::run_divided_pair(const PairScoring& scoring, const std::vector<S
     return found.loss;
   };
   PL_ASSIGN_OR_RETURN(const double loss, run_pass(chosen, 1.0F, first, chosen_loss));
-  if (!std::isfinite(loss)) return Status();
+  if (!std::isfinite(loss)) return loss;
   const auto rejected_loss = [&](const PackedRows&, const std::vector<float>&) {
     scale_gradient(rejected, 0, found.slope / scoring.pairs);
     return found.loss;
   };
-  return run_pass(rejected, 1.0F, first + 1, rejected_loss).status();
+  return run_pass(rejected, 1.0F, first + 1, rejected_loss);
 }
 
 Result<ValidationReport> Trainer::validate_pairs(const std::vector<BatchView>& batches) {
