@@ -51,9 +51,9 @@ def make_bundle(shared_tmp: Path) -> BundleFactory:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(make_bundle: BundleFactory) -> Bundled:
-    """NF4, tied, grouped-query attention, two layers."""
-    return make_bundle(TinyModel())
+def tiny_bundle(shared_tmp: Path) -> Bundled:
+    """NF4, tied, grouped-query attention, two layers; made by the commands, as a user makes one."""
+    return bundled(shared_tmp, TinyModel(), by_command=True)
 
 
 @pytest.fixture(scope="session")

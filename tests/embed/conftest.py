@@ -24,7 +24,7 @@ def call(*command: object, cwd: Path | None = None) -> str:
 @pytest.fixture(scope="session")
 def tiny_bundle(shared_tmp: Path) -> Bundled:
     """The small bundle of the other tests, made in this process: that saves two starts of PyTorch."""
-    return bundled(shared_tmp, TinyModel(), here=True)
+    return bundled(shared_tmp, TinyModel())
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def check_family(made: Bundled, adapter: Path, record: Callable[[str, object], N
 
 @pytest.mark.parametrize("name", FAMILY_MODELS)
 def test_family(name: str, shared_tmp: Path, peft_adapter: Any, record_property: Callable[[str, object], None]) -> None:
-    made = bundled(shared_tmp, FAMILY_MODELS[name], here=True)
+    made = bundled(shared_tmp, FAMILY_MODELS[name])
     check_family(made, peft_adapter(made), record_property)
 
 
@@ -64,5 +64,5 @@ def test_family(name: str, shared_tmp: Path, peft_adapter: Any, record_property:
 def test_more_variants(
     name: str, shared_tmp: Path, peft_adapter: Any, record_property: Callable[[str, object], None]
 ) -> None:
-    made = bundled(shared_tmp, MORE_FAMILY_MODELS[name], here=True)
+    made = bundled(shared_tmp, MORE_FAMILY_MODELS[name])
     check_family(made, peft_adapter(made), record_property)
