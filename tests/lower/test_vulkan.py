@@ -30,11 +30,13 @@ from pocketlora_export.lower.coverage import stage_coverage
 from pocketlora_export.lower.registry import backend_named
 from pocketlora_export.lower.vulkan import attention, head_loss, model, patches
 from pocketlora_export.lower.vulkan.capture import capture_fixed, fixed_inputs
+from pocketlora_export.lower.vulkan.constants import constant_bytes, merge_constants
 from pocketlora_export.lower.vulkan.limits import GUARANTEED, DeviceLimits
+from pocketlora_export.lower.vulkan.lowering import to_vulkan
 from pocketlora_export.lower.vulkan.weights import BlankWeights, StoredWeights, pack_matrix
 from pocketlora_export.q4 import Q4Spec, pack
 from pocketlora_export.recipes.build import build_bundle
-from pocketlora_export.recipes.recipe import Recipe
+from pocketlora_export.recipes.recipe import ModelQuant, Recipe
 from tests.support.models import TinyModel, write_model
 
 # A relative error (norm) of a stage: what the task of the backend is held to.
@@ -112,8 +114,8 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Lowered:
         return edges[-1]
 
     recipe = Recipe(
-        quant={"scheme": "int4"}, backends=["cpu", "vulkan"], max_seq_len=24, train_seq_len=ROWS, prefill_seq_len=8,
-        max_rank=RANK, max_segments=SEGMENTS,
+        quant=ModelQuant(scheme="int4"), backends=["cpu", "vulkan"], max_seq_len=24, train_seq_len=ROWS,
+        prefill_seq_len=8, max_rank=RANK, max_segments=SEGMENTS,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "to_vulkan", recording)
@@ -239,10 +241,11 @@ def test_attention_equals_the_reference(window: int, softcap: float) -> None:
     arguments = (dout, q, k, v, *expected, segments, *shape)
     gradients = zip(attention.backward(*arguments), ops.attention_backward(*arguments), strict=True)
     assert all(error(found, wanted) < BOUND for found, wanted in gradients)
-    caches = [torch.randn(20, 16) for _ in range(2)]
+    k_cache, v_cache = torch.randn(20, 16), torch.randn(20, 16)
+    stored = k_cache.view(torch.uint8), v_cache.view(torch.uint8)
     for past in (0, 1, 9, 20):
-        wanted = ops.attention_cached(q, k, v, *(c.view(torch.uint8) for c in caches), torch.tensor([past]), *shape)
-        assert error(attention.cached(q, k, v, *caches, torch.tensor([past]), *shape), wanted) < BOUND
+        wanted = ops.attention_cached(q, k, v, *stored, torch.tensor([past]), *shape)
+        assert error(attention.cached(q, k, v, k_cache, v_cache, torch.tensor([past]), *shape), wanted) < BOUND
 
 
 @pytest.mark.parametrize("part_rows", [1000, 64])
@@ -328,3 +331,13 @@ def test_patches_are_taken_back() -> None:
         assert not patterns.fusable_patterns
     assert op_registry.vulkan_supported_ops[op] is before
     assert patterns.fusable_patterns == fusable
+
+
+def test_fp16_halves_scales_and_norms() -> None:
+    described = decoder_model(CONFIG, "qwen3")
+    head = described.decoder(Quantization(INT4, INT4, INT4), [], LIMITS.max_seq_len).head
+    program = capture_fixed(head, 1, LIMITS, BlankWeights(), GUARANTEED)
+    codes, scales, norm = 160 * 64 // 2, 160 * 64 // 32, 64
+    for fp16, width in ((False, 4), (True, 2)):
+        edge = to_vulkan({head.name: program}, GUARANTEED, fp16)
+        assert constant_bytes(merge_constants([edge])) == codes + width * (scales + norm)
