@@ -13,6 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from pocketlora_export.adapters.checksums import CHECKSUMS_NAME
 from pocketlora_export.adapters.lora_config import CONFIG_NAME
 from pocketlora_export.adapters.peft_folder import WEIGHTS_NAME
 from tests.cli.conftest import Cli, write_rows
@@ -96,7 +97,8 @@ def test_options(
 
 
 def edit_tensors(folder: Path, edit: Callable[[dict[str, np.ndarray]], object]) -> None:
-    """Change the tensors of an adapter, keeping the file's metadata."""
+    """Change the tensors of an adapter, keeping the file's metadata; without checksums, which would find it first."""
+    (folder / CHECKSUMS_NAME).unlink()
     path = folder / WEIGHTS_NAME
     with safe_open(str(path), framework="np") as file:
         metadata = file.metadata()

@@ -1,4 +1,4 @@
-"""`train`, `eval` and `generate` never import PyTorch: not when they load, and not while they run."""
+"""`train`, `eval`, `generate` and `chat` never import PyTorch: not when they load, and not while they run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ finally:
 """
 
 
-def run_guarded(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command line in a process that fails when PyTorch is imported."""
+def run_guarded(*arguments: object, said: str = "") -> subprocess.CompletedProcess[str]:
+    """The command line in a process that fails when PyTorch is imported. `said` is its standard input."""
     return subprocess.run(
         [sys.executable, "-c", GUARD, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
+        input=said,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
@@ -46,7 +47,7 @@ def test_the_guard_works() -> None:
     assert done.returncode != 0
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "generate"])
+@pytest.mark.parametrize("name", ["train", "eval", "generate", "chat"])
 def test_loading_a_command_imports_no_torch(name: str) -> None:
     done = run_guarded(name, "--help")
     assert done.returncode == 0, done.stderr
@@ -58,11 +59,28 @@ def test_running_them_imports_no_torch(tiny_bundle: Bundled, tmp_path: Path) -> 
         '{"text": "hello there"}\n{"messages": [{"role": "user", "content": "a"},'
         ' {"role": "assistant", "content": "b"}]}\n'
     )
-    bundle = tiny_bundle.bundle
+    bundle, tensorboard = tiny_bundle.bundle, ("--tensorboard", tmp_path / "events")
     for arguments in (
-        ("train", bundle, "--data", data, "--output", adapter, "--iters", 2, "--rank", 2, "--valid", data),
+        (
+            "train",
+            bundle,
+            "--data",
+            data,
+            "--output",
+            adapter,
+            "--iters",
+            2,
+            "--rank",
+            2,
+            "--valid",
+            data,
+            *tensorboard,
+        ),
         ("eval", bundle, "--data", data, "--adapter", adapter, "--logprobs", "--json"),
         ("generate", bundle, "--adapter", adapter, "--prompt", "hello", "--max-new-tokens", 4, "--chat"),
+        ("chat", bundle, "--adapter", adapter, "--max-new-tokens", 4, "--json"),
     ):
-        done = run_guarded(*arguments, "--threads", 1)
+        done = run_guarded(*arguments, "--threads", 1, said="hello\n")
         assert done.returncode == 0, done.stderr
+    assert '"message": "hello"' in done.stdout
+    assert run_guarded("verify", adapter, "--bundle", bundle).returncode == 0
