@@ -59,7 +59,7 @@ def test_running_them_imports_no_torch(tiny_bundle: Bundled, tmp_path: Path) -> 
         '{"text": "hello there"}\n{"messages": [{"role": "user", "content": "a"},'
         ' {"role": "assistant", "content": "b"}]}\n'
     )
-    bundle, tensorboard = tiny_bundle.bundle, ("--tensorboard", tmp_path / "events")
+    bundle, board = tiny_bundle.bundle, ("--tensorboard", tmp_path / "events")
     for arguments in (
         (
             "train",
