@@ -7,6 +7,7 @@
 
 #include "bundle/base_map.h"
 #include "capi/bundle_test_support.h"
+#include "common/corruption_test_support.h"
 #include "store/sha256.h"
 
 namespace pocketlora {
@@ -57,10 +58,13 @@ class DamagedBundleTest : public BundleTest {
 
   /// Writes a manifest with a hash that fits it.
   void write_manifest(const nlohmann::json& manifest) const {
-    const std::string text = manifest.dump();
-    write_file(copy_ / "manifest.json", text);
+    write_file(copy_ / "manifest.json", manifest.dump());
+    seal_manifest(copy_);
+  }
+  static void seal_manifest(const fs::path& bundle) {
+    const std::string text = read_file(bundle / "manifest.json");
     const ByteSpan bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
-    write_file(copy_ / "manifest.sha256", sha256_hex(bytes) + "  manifest.json\n");
+    write_file(bundle / "manifest.sha256", sha256_hex(bytes) + "  manifest.json\n");
   }
 
   fs::path copy_;
@@ -206,6 +210,80 @@ TEST_F(DamagedBundleTest, ADamagedTableOfTensorsIsFoundWithoutHashingTheBase) {
     put(at, bytes[at]);
   }
   EXPECT_TRUE(BaseMap::open(path.string(), manifest.value()).ok());
+}
+
+// The manifest and its hash, the programs, the table of the base; the weights themselves are hashed on request only.
+TEST_F(DamagedBundleTest, RandomDamageIsFound) {
+  const Result<Manifest> manifest = parse_manifest(info_.manifest_json, "manifest.json");
+  ASSERT_TRUE(manifest.ok());
+  std::vector<Target> targets = {{"manifest.json"}, {"manifest.sha256"}};
+  targets.push_back({manifest.value().base_file, static_cast<size_t>(manifest.value().base_table_bytes)});
+  constexpr size_t kProgramHeader = 4096;
+  for (const ProgramSpec& program : manifest.value().programs) {
+    targets.push_back({program.file});
+    targets.push_back({program.file, kProgramHeader});
+  }
+  const fs::path other = copy_ / "other";
+  fs::create_directory(other);
+  std::map<std::string, std::string> originals;
+  for (const Target& target : targets) {
+    const std::string& bytes = originals[target.file] = read_file(copy_ / target.file);
+    fs::create_directories((other / target.file).parent_path());
+    write_file(other / target.file, {bytes.rbegin(), bytes.rend()});
+  }
+  int harmless = 0;
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    const Damage damage = Corruption(seed).apply(copy_.string(), targets, other.string());
+    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + damage.file + ", " + damage.what);
+    const pl_status status = open();
+    if (status == PL_OK) {
+      // What follows the 64 digits is for people.
+      ++harmless;
+      EXPECT_EQ(damage.file, "manifest.sha256");
+      EXPECT_EQ(read_file(copy_ / damage.file).substr(0, 64), originals[damage.file].substr(0, 64));
+    } else {
+      EXPECT_TRUE(status == PL_BUNDLE_CORRUPT || status == PL_BUNDLE_MISSING_FILE) << pl_status_name(status);
+      EXPECT_NE(message_.find(damage.file), std::string::npos) << message_;
+    }
+    if (damage.kind == DamageKind::kSwappedFile) fs::rename(copy_ / damage.file, other / damage.file);
+    write_file(copy_ / damage.file, originals[damage.file]);
+  }
+  EXPECT_EQ(open(), PL_OK) << message_;
+  EXPECT_LT(harmless, 30);
+}
+
+// A manifest edited by hand and hashed again: what cannot work is refused, and what opens computes without harm.
+TEST_F(DamagedBundleTest, EditedManifestsAreRefusedOrDoNoHarm) {
+  const std::string original = read_file(copy_ / "manifest.json");
+  int refused = 0;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    write_file(copy_ / "manifest.json", original);
+    const Damage damage = Corruption(1000 + seed).apply(copy_.string(), {{"manifest.json"}});
+    if (damage.kind == DamageKind::kDeleted) continue;
+    SCOPED_TRACE("seed " + std::to_string(1000 + seed) + ": " + damage.what);
+    seal_manifest(copy_);
+    Error problem;
+    pl_engine_options options = engine_options();
+    options.num_threads = 1;
+    const EngineHandle engine = open_engine(copy_.string(), &options, &problem);
+    if (!engine) {
+      ++refused;
+      const int group = static_cast<int>(problem.status) / 100;
+      EXPECT_TRUE(group == PL_BUNDLE_CORRUPT / 100 || problem.status == PL_BACKEND_MISSING) << problem.message;
+      EXPECT_NE(problem.message.find(copy_.string()), std::string::npos) << problem.message;
+      continue;
+    }
+    pl_engine_info info = {};
+    info.struct_size = sizeof(info);
+    ASSERT_EQ(pl_engine_get_info(engine.get(), &info), PL_OK);
+    const SessionHandle session = create_session(engine.get(), nullptr, &problem);
+    if (!session) continue;
+    std::vector<float> logits(static_cast<size_t>(info.vocab_size));
+    const std::vector<int64_t> tokens = {1, 2, 3};
+    (void)pl_session_prefill(session.get(), tokens.data(), tokens.size(), logits.data());
+  }
+  std::printf("%d of 200 refused\n", refused);
+  EXPECT_GT(refused, 100);
 }
 
 TEST_F(DamagedBundleTest, AnUnknownBackendIsRefused) {
