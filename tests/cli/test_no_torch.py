@@ -74,7 +74,7 @@ def test_running_them_imports_no_torch(tiny_bundle: Bundled, tmp_path: Path) -> 
             2,
             "--valid",
             data,
-            *tensorboard,
+            *board,
         ),
         ("eval", bundle, "--data", data, "--adapter", adapter, "--logprobs", "--json"),
         ("generate", bundle, "--adapter", adapter, "--prompt", "hello", "--max-new-tokens", 4, "--chat"),
