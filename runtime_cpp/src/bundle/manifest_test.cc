@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
+#include <iterator>
 #include <limits>
+#include <map>
 #include <set>
 #include <string_view>
 
@@ -145,7 +148,8 @@ TEST(Manifest, NamesEveryMissingKeyByItsPath) {
 }
 
 TEST(Manifest, SurvivesAnyWrongType) {
-  // Each member in turn is replaced by values of every type, at every depth: an error or success, never a crash.
+  // Members are replaced by values of every type, at every depth: an error or success, never a crash. Where a list
+  // holds several of a kind, its first takes every type, and each of the others one in turn.
   const json valid = valid_manifest();
   const json values[] = {nullptr, true, -1, 1.5, "text", json::array(), json::array({1, "a", nullptr}), json::object()};
   const json leaves = valid.flatten();
@@ -153,15 +157,25 @@ TEST(Manifest, SurvivesAnyWrongType) {
   for (auto leaf = leaves.begin(); leaf != leaves.end(); ++leaf) {
     for (json::json_pointer at(leaf.key()); !at.empty(); at.pop_back()) places.insert(at.to_string());
   }
-  size_t refused = 0;
+  const auto kind_of = [](json::json_pointer at) {
+    std::string kind;
+    for (; !at.empty(); at.pop_back()) kind += "/" + (std::isdigit(at.back()[0]) != 0 ? "#" : at.back());
+    return kind;
+  };
+  std::map<std::string, size_t> seen;  // how many places of each kind
+  size_t refused = 0, tried = 0;
   for (const std::string& place : places) {
-    for (const json& value : values) {
+    const size_t before = seen[kind_of(json::json_pointer(place))]++;
+    for (size_t i = 0; i < std::size(values); ++i) {
+      if (before > 0 && i != before % std::size(values)) continue;
       json document = valid;
-      document[json::json_pointer(place)] = value;
+      document[json::json_pointer(place)] = values[i];
       refused += parse(document).ok() ? 0 : 1;
+      ++tried;
     }
   }
-  EXPECT_GT(refused, places.size());
+  EXPECT_GT(tried, places.size());
+  EXPECT_GT(refused, tried / 2);
 }
 
 TEST(Manifest, RefusesWhatIsNotJson) {
