@@ -37,7 +37,9 @@ def test_live_and_converted_metrics_are_those_of_the_run(
         found = scalars(tmp_path / folder)
         for kind, tag in (("progress", "train/loss"), ("validation", "held_out/perplexity")):
             told = [(e["step"], e[tag.partition("/")[2]]) for e in events if e["event"] == kind]
-            assert found[tag] == [(step, pytest.approx(value, rel=2**-23)) for step, value in told]
+            assert [step for step, _ in found[tag]] == [step for step, _ in told]
+            # TensorBoard's numbers are float32.
+            assert [value for _, value in found[tag]] == pytest.approx([value for _, value in told], rel=2**-23)
         assert {"train/grad_norm", "train/learning_rate", "train/tokens_per_second"} <= found.keys()
         assert not any(tag.endswith(("/step", "/time", "/v", "/improved")) for tag in found)
     refused = call("report", "tensorboard", tmp_path / "a", "-o", tmp_path / "later")
