@@ -178,11 +178,10 @@ def test_the_smallest_memory_limit_holds(shipped_bundle: Path, tmp_path: Path) -
         with (
             Engine(shipped_bundle, num_threads=1, memory_limit=limit) as engine,
             engine.load_adapter(tmp_path / "start") as start,
-            Trainer(engine, CONFIG, start) as trainer,
+            Trainer(engine, replace(CONFIG, max_rows=24), start) as trainer,
         ):
             assert trainer.plan.adapter >= 2 * one
-            rows = trainer.plan.max_rows
-            batch = [pairs(3, (rows, rows // 2))]
+            batch = [pairs(3, (24, 15))]
             assert trainer.step(batch).passes == 2
             trainer.validate(batch)
             trainer.step(batch)
