@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from pocketlora_export.bundle.manifest import BlockStages, End, Input, Manifest, Method, Program, Site, Stages
 
+Rank = int | str
+
 
 def _weight_problems(
     where: str, method: Method, bound: Mapping[str, str], shapes: Mapping[str, list[int]]
@@ -24,20 +26,23 @@ def _site_of(port: Input, block: BlockStages, sites: Mapping[str, Site]) -> Site
     return sites.get(block.sites.get(port.name.rpartition(".")[0], ""))
 
 
-def _expected_adapter_shape(port: Input, site: Site) -> list[int | str]:
+def _expected_adapter_shape(port: Input, site: Site, rank: Rank) -> list[Rank]:
     suffix = port.name.rpartition(".")[2]
-    shapes: dict[str, list[int | str]] = {"lora_A": ["R", site.in_features], "lora_B": [site.out_features, "R"]}
-    return shapes.get(suffix, ["R"])
+    shapes: dict[str, list[Rank]] = {"lora_A": [rank, site.in_features], "lora_B": [site.out_features, rank]}
+    return shapes.get(suffix, [rank])
 
 
-def _adapter_problems(where: str, method: Method, block: BlockStages, sites: Mapping[str, Site]) -> Iterator[str]:
+def _adapter_problems(
+    where: str, method: Method, block: BlockStages, sites: Mapping[str, Site], rank: Rank
+) -> Iterator[str]:
+    """`rank`: the dynamic dimension, or the number that it is fixed at."""
     for port in method.inputs:
         if port.source != "adapter":
             continue
         site = _site_of(port, block, sites)
         if site is None:
             yield f"{where}: {method.name}: adapter input {port.name} has no site"
-        elif port.shape != _expected_adapter_shape(port, site):
+        elif port.shape != _expected_adapter_shape(port, site, rank):
             yield f"{where}: {method.name}: adapter input {port.name} has shape {port.shape}, not that of {site.name}"
 
 
@@ -55,6 +60,7 @@ def _stage_problems(manifest: Manifest, stages: Stages, program: Program) -> Ite
     shapes = {t.name: list(t.shape) for t in manifest.base.tensors}
     sites = {s.name: s for s in manifest.adapter.sites}
     methods = {m.name: m for m in program.methods}
+    rank: Rank = "R" if program.constants is None else manifest.limits.max_rank
     for end in (stages.embed, stages.head):
         yield from _end_problems(where, end, methods, shapes)
     if [b.layer for b in stages.blocks] != list(range(manifest.model.num_layers)):
@@ -69,7 +75,7 @@ def _stage_problems(manifest: Manifest, stages: Stages, program: Program) -> Ite
                 yield f"{at}: method {name} is in no program"
                 continue
             yield from _weight_problems(at, methods[name], block.weights, shapes)
-            yield from _adapter_problems(at, methods[name], block, sites)
+            yield from _adapter_problems(at, methods[name], block, sites, rank)
 
 
 def reference_problems(manifest: Manifest) -> list[str]:
@@ -83,5 +89,6 @@ def reference_problems(manifest: Manifest) -> list[str]:
         else:
             problems += _stage_problems(manifest, stages, program)
     listed = {f.path for f in manifest.files}
-    problems += [f"{p.file} is not listed in files" for p in manifest.programs if p.file not in listed]
+    named = [file for p in manifest.programs for file in (p.file, p.constants) if file is not None]
+    problems += [f"{file} is not listed in files" for file in dict.fromkeys(named) if file not in listed]
     return problems
