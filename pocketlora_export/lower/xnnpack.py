@@ -1,6 +1,6 @@
 """The `xnnpack` backend: norms and activations in XNNPACK's delegates, between our 4-bit kernels.
 
-What is cut where was measured (docs/backends.md): the products with 4-bit weights, the LoRA branch (dropout, rank 0),
+docs/backends.md says why the cut is here: the products with 4-bit weights, the LoRA branch (dropout, rank 0),
 attention, rotary embedding and the loss stay in our kernels.
 """
 
