@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 import torch
 from executorch.backends.vulkan import op_registry, patterns
 from executorch.exir import EdgeProgramManager
+from executorch.exir._serialize._cord import Cord
 from executorch.exir.dialects._ops import ops as exir_ops
+from executorch.extension.flat_tensor.serialize.serialize import FlatTensorSerializer
 from torch import Tensor
 from torch.export import ExportedProgram
 
@@ -114,7 +117,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Lowered:
         return edges[-1]
 
     recipe = Recipe(
-        quant=ModelQuant(scheme="int4"), backends=["cpu", "vulkan"], max_seq_len=24, train_seq_len=ROWS,
+        quant=ModelQuant(scheme="int4"), backends=["vulkan"], max_seq_len=24, train_seq_len=ROWS,
         prefill_seq_len=8, max_rank=RANK, max_segments=SEGMENTS,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
@@ -184,18 +187,17 @@ def test_bundle_says_what_to_call_for_each_layer(llama: Lowered) -> None:
 
 def test_constants_are_stored_once_and_counted(llama: Lowered) -> None:
     """The packed matrices: half a byte a weight and fp32 scales; the embedding's scales a second time, by rows."""
-    rows, half = 4 * 32, TINY.hidden // 2
-    linears = 2 * rows * TINY.hidden + 2 * (rows // 2) * TINY.hidden + 3 * TINY.intermediate * TINY.hidden
+    rows = TINY.heads * TINY.head_dim
+    linears = TINY.hidden * (2 * rows + 2 * rows // 2 + 3 * TINY.intermediate)
     embedding = TINY.vocab * TINY.hidden
-    norms = 3 * TINY.hidden
-    inv_freq = 32 // 2
-    expected = (linears + embedding) // 2 + 4 * (linears + 2 * embedding) // 32 + 4 * (norms + inv_freq)
-    entries = read_flat_header(llama.path / "programs/vulkan/constants.ptd")
-    assert half * 2 == TINY.hidden
-    # A few scalars of the graphs beside them.
-    assert expected <= sum(entry.nbytes for entry in entries) < expected + 512
-    assert len({entry.name for entry in entries}) == len(entries)
-    assert sum((llama.path / f"programs/vulkan/{kind}.pte").stat().st_size for kind in ("train", "infer")) < 400_000
+    floats = (linears + 2 * embedding) // 32 + 3 * TINY.hidden + TINY.head_dim // 2  # norms, rotary frequencies
+    stored = FlatTensorSerializer().deserialize(Cord((llama.path / "programs/vulkan/constants.ptd").read_bytes()))
+    # Scalars of the graphs, such as the scores' scale, are constants of four bytes.
+    sizes = [len(buffer) for buffer in stored.buffers if len(buffer) > 4]
+    assert sum(sizes) == (linears + embedding) // 2 + 4 * floats
+    names = {hashlib.sha256(buffer).hexdigest() for buffer in stored.buffers}
+    assert set(stored.named_data) == names
+    assert len(names) == len(stored.buffers)
 
 
 def test_llama_is_inside_delegates(llama: Lowered) -> None:
