@@ -21,7 +21,7 @@ from pocketlora_export.lower.coverage import StageCoverage, largest_sizes, stage
 from pocketlora_export.lower.registry import backend_named
 from pocketlora_export.q4 import Q4Spec
 from pocketlora_export.recipes.cover import cover
-from pocketlora_export.recipes.recipe import Recipe
+from pocketlora_export.recipes.recipe import ModelQuant, Recipe
 
 ROWS, LIMITS = 8, Limits(max_seq_len=16, train_t_max=8, prefill_t_max=8, max_rank=4, max_segments=2)
 SIZES: dict[str, Any] = {
@@ -103,14 +103,14 @@ def hold_training_stages(stages: list[StageCoverage]) -> None:
 
 def test_qwen3_training_stages_are_inside_vulkan_delegates(tmp_path: Path) -> None:
     """From a config alone; test_vulkan.py has Llama, with weights."""
-    recipe = Recipe(quant={"scheme": "int4"}, max_seq_len=16, train_seq_len=8, max_rank=4, max_segments=2)
+    recipe = Recipe(quant=ModelQuant(scheme="int4"), max_seq_len=16, train_seq_len=8, max_rank=4, max_segments=2)
     model = config_file(tmp_path, "Qwen3ForCausalLM", SIZES)
     hold_training_stages(cover(model, recipe, "vulkan", ("train",), lambda _: None))
 
 
 @pytest.mark.slow
 def test_training_stages_of_the_1b_shape_are_inside_vulkan_delegates(tmp_path: Path) -> None:
-    recipe = Recipe(quant={"scheme": "int4"}, train_seq_len=256, max_rank=16)
+    recipe = Recipe(quant=ModelQuant(scheme="int4"), train_seq_len=256, max_rank=16)
     model = config_file(tmp_path, "LlamaForCausalLM", LLAMA_1B)
     hold_training_stages(cover(model, recipe, "vulkan", ("train",), lambda _: None))
 
