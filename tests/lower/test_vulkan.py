@@ -110,7 +110,7 @@ class Lowered:
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Lowered:
     folder, edges = tmp_path_factory.mktemp("vulkan"), []
     write_model(folder / "model", TINY)
-    original = model.to_vulkan
+    original = to_vulkan
 
     def recording(methods: Mapping[str, ExportedProgram], device: DeviceLimits, fp16: bool) -> EdgeProgramManager:
         edges.append(original(methods, device, fp16))
