@@ -110,7 +110,9 @@ class AdapterDamage : public ::testing::Test {
       EXPECT_TRUE(is_adapter_problem(adapter.status().code())) << status_name(adapter.status().code());
       EXPECT_NE(message.find(folder_), std::string::npos) << message;
       // A damaged list of hashes may put the blame on another file of the folder.
-      if (damage.file != kAdapterChecksumsFile) EXPECT_NE(message.find(damage.file), std::string::npos) << message;
+      if (damage.file != kAdapterChecksumsFile) {
+        EXPECT_NE(message.find(damage.file), std::string::npos) << message;
+      }
     }
     return refused;
   }
