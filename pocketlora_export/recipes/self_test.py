@@ -9,7 +9,6 @@ from pocketlora_export.bundle.reader import open_bundle
 from pocketlora_export.bundle.writer import file_entry, write_manifest
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime.engine import Engine, SelfTest, Weights, available_delegates
-from pocketlora_export.runtime.library import find_library
 
 # Reference arithmetic: our own kernels, no delegate.
 _REFERENCE = "cpu"
@@ -33,15 +32,16 @@ def record(folder: Path, manifest: Manifest) -> tuple[Manifest, str | None]:
         The manifest with the new file, written; and None, or why there is no self-test.
     """
     try:
-        find_library()
-    except PocketLoraError:
-        return manifest, "no self-test was recorded: the C++ runtime is not built here"
-    backend = _recorder(manifest)
-    if backend is None:
-        return manifest, "no self-test was recorded: none of the bundle's programs can run here"
-    # The base may be larger than memory.
-    with Engine(folder, backend=backend, weights=Weights.STREAM, self_test=SelfTest.NEVER) as engine:
-        engine.record_self_test(folder / SELF_TEST)
+        backend = _recorder(manifest)
+        if backend is None:
+            return manifest, "no self-test was recorded: none of the bundle's programs can run here"
+        # The base may be larger than memory.
+        with Engine(folder, backend=backend, weights=Weights.STREAM, self_test=SelfTest.NEVER) as engine:
+            engine.record_self_test(folder / SELF_TEST)
+    except PocketLoraError as error:
+        # A runtime that is missing, too old or short of memory costs the record, not hours of export.
+        (folder / SELF_TEST).unlink(missing_ok=True)
+        return manifest, f"no self-test was recorded: {error}"
     updated = manifest.model_copy(update={"files": [*manifest.files, file_entry(folder, SELF_TEST)]})
     write_manifest(folder, updated)
     return updated, None

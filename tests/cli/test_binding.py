@@ -12,11 +12,11 @@ import pytest
 
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime import library as library_module
-from pocketlora_export.runtime.engine import Weights
+from pocketlora_export.runtime.engine import SelfTest, Weights
 from pocketlora_export.runtime.library import LIBRARY_VARIABLE, PROTOTYPES, find_library
 from pocketlora_export.runtime.session import CACHE_DTYPES, COMPUTES
 from pocketlora_export.runtime.structs import ABI_VERSION, STRUCTS
-from pocketlora_export.runtime.training import Activations, Optimizer, Schedule
+from pocketlora_export.runtime.training import Activations, Loss, Optimizer, Schedule
 from pocketlora_export.runtime.watch import AdapterChange
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -92,7 +92,14 @@ def test_status_codes_and_optimizers(values: dict[str, int]) -> None:
     assert enumerators.pop("ABI_VERSION") == ABI_VERSION
     optimizers = {optimizer.name: enumerators.pop(optimizer.name) for optimizer in Optimizer}
     assert optimizers == {optimizer.name: optimizer.value for optimizer in Optimizer}
-    enums = {"WEIGHTS_": Weights, "ACTIVATIONS_": Activations, "SCHEDULE_": Schedule, "WATCH_": AdapterChange}
+    enums = {
+        "WEIGHTS_": Weights,
+        "ACTIVATIONS_": Activations,
+        "SCHEDULE_": Schedule,
+        "LOSS_": Loss,
+        "SELF_TEST_": SelfTest,
+        "WATCH_": AdapterChange,
+    }
     for prefix, enum in enums.items():
         found = {member.name: enumerators.pop(prefix + member.name) for member in enum}
         assert found == {member.name: member.value for member in enum}

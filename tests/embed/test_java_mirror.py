@@ -16,6 +16,8 @@ ENUMS = {
     "pl_optimizer": "Optimizer",
     "pl_schedule": "Schedule",
     "pl_activations": "Activations",
+    "pl_loss": "Loss",
+    "pl_self_test": "SelfTest",
 }
 PREFIXES = {"pl_cache_dtype": "PL_CACHE", "pl_optimizer": "PL"}
 OPTIONS = {

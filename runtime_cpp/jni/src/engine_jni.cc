@@ -17,9 +17,12 @@ PL_JNI(jlong, Engine, nativeOpen)(JNIEnv* env, jclass, jbyteArray bundle, jobjec
   options.backend = read.text("backend");
   read.number("numThreads", &options.num_threads);
   read.number("verifyBase", &options.verify_base);
-  int32_t weights = options.weights;
+  int32_t weights = options.weights, self_test = options.self_test;
   read.number("weights", &weights);
+  read.number("selfTest", &self_test);
   options.weights = static_cast<pl_weights>(weights);
+  options.self_test = static_cast<pl_self_test>(self_test);
+  options.state_dir = read.text("stateDir");
   read.number("memoryLimit", &options.memory_limit);
   read.number("prefixCacheBytes", &options.prefix_cache_bytes);
   if (!succeeded(env, PL_OK)) return 0;
@@ -35,9 +38,10 @@ PL_JNI(jobject, Engine, nativeInfo)(JNIEnv* env, jclass, jlong engine) {
   jbyteArray const sha256 = pocketlora_jni::new_bytes(env, info.base_sha256);
   jbyteArray const manifest = sha256 == nullptr ? nullptr : pocketlora_jni::new_bytes(env, info.manifest_json);
   jbyteArray const backend = manifest == nullptr ? nullptr : pocketlora_jni::new_bytes(env, info.backend);
-  return new_object(env, "org/pocketlora/EngineInfo", "(JJJJJJJJJ[B[B[B)V", info.vocab_size, info.hidden_size,
+  jbyteArray const note = backend == nullptr ? nullptr : pocketlora_jni::new_bytes(env, info.backend_note);
+  return new_object(env, "org/pocketlora/EngineInfo", "(JJJJJJJJJ[B[B[B[B)V", info.vocab_size, info.hidden_size,
                     info.num_layers, info.max_seq_len, info.train_t_max, info.prefill_t_max, info.max_rank,
-                    info.max_segments, info.bos_token_id, sha256, manifest, backend);
+                    info.max_segments, info.bos_token_id, sha256, manifest, backend, note);
 }
 
 PL_JNI(jobject, Engine, nativeMemory)(JNIEnv* env, jclass, jlong engine) {

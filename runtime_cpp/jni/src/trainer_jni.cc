@@ -20,6 +20,7 @@ pl_trainer_options trainer_options(Options* read) {
   pl_trainer_options options;
   pl_trainer_options_init(&options);
   int32_t optimizer = options.optimizer, activations = options.activations, schedule = options.schedule;
+  int32_t loss = options.loss;
   int64_t seed = static_cast<int64_t>(options.seed);
   read->number("rank", &options.rank);
   read->number("alpha", &options.alpha);
@@ -45,9 +46,13 @@ pl_trainer_options trainer_options(Options* read) {
   read->number("keepBest", &options.keep_best);
   read->number("patience", &options.patience);
   read->number("minDelta", &options.min_delta);
+  read->number("loss", &loss);
+  read->number("beta", &options.beta);
+  read->number("labelSmoothing", &options.label_smoothing);
   options.optimizer = static_cast<pl_optimizer>(optimizer);
   options.activations = static_cast<pl_activations>(activations);
   options.schedule = static_cast<pl_schedule>(schedule);
+  options.loss = static_cast<pl_loss>(loss);
   options.seed = static_cast<uint64_t>(seed);
   return options;
 }
@@ -85,8 +90,9 @@ PL_JNI(jobject, Trainer, nativeStep)(JNIEnv* env, jclass, jlong trainer, jobject
   if (!succeeded(env, pl_trainer_step(from_java<pl_trainer>(trainer), batches.data(), batches.size(), &r))) {
     return nullptr;
   }
-  return new_object(env, "org/pocketlora/StepReport", "(JDJJDDJDZJ)V", r.step, r.loss, r.num_tokens, r.num_labels,
-                    r.grad_norm, r.seconds, r.passes, r.learning_rate, to_java_bool(r.skipped), r.skipped_steps);
+  return new_object(env, "org/pocketlora/StepReport", "(JDJJDDJDZJJDDDD)V", r.step, r.loss, r.num_tokens, r.num_labels,
+                    r.grad_norm, r.seconds, r.passes, r.learning_rate, to_java_bool(r.skipped), r.skipped_steps,
+                    r.num_pairs, r.chosen_reward, r.rejected_reward, r.reward_margin, r.reward_accuracy);
 }
 
 PL_JNI(void, Trainer, nativeSetLearningRate)(JNIEnv* env, jclass, jlong trainer, jfloat learning_rate) {
@@ -99,8 +105,9 @@ PL_JNI(jobject, Trainer, nativeValidate)(JNIEnv* env, jclass, jlong trainer, job
   if (!succeeded(env, pl_trainer_validate(from_java<pl_trainer>(trainer), batches.data(), batches.size(), &v))) {
     return nullptr;
   }
-  return new_object(env, "org/pocketlora/Validation", "(JDDJZZJDD)V", v.step, v.loss, v.perplexity, v.num_labels,
-                    to_java_bool(v.improved), to_java_bool(v.should_stop), v.best_step, v.best_loss, v.seconds);
+  return new_object(env, "org/pocketlora/Validation", "(JDDJZZJDDJDDDD)V", v.step, v.loss, v.perplexity, v.num_labels,
+                    to_java_bool(v.improved), to_java_bool(v.should_stop), v.best_step, v.best_loss, v.seconds,
+                    v.num_pairs, v.chosen_reward, v.rejected_reward, v.reward_margin, v.reward_accuracy);
 }
 
 PL_JNI(jlong, Trainer, nativeAdapter)(JNIEnv* env, jclass, jlong trainer) {
@@ -134,9 +141,10 @@ PL_JNI(jobject, Trainer, nativeLoadCheckpoint)(JNIEnv* env, jclass, jlong traine
 PL_JNI(jobject, Trainer, nativeProgress)(JNIEnv* env, jclass, jlong trainer) {
   pl_progress p = sized<pl_progress>();
   if (!succeeded(env, pl_trainer_get_progress(from_java<pl_trainer>(trainer), &p))) return nullptr;
-  return new_object(env, "org/pocketlora/TrainingProgress", "(JJJJZDDDJJDD)V", p.step, p.total_steps, p.blocks_done,
+  return new_object(env, "org/pocketlora/TrainingProgress", "(JJJJZDDDJJDDDDDD)V", p.step, p.total_steps, p.blocks_done,
                     p.blocks, to_java_bool(p.paused), p.loss, p.grad_norm, p.learning_rate, p.tokens, p.skipped_steps,
-                    p.tokens_per_second, p.seconds_left);
+                    p.tokens_per_second, p.seconds_left, p.chosen_reward, p.rejected_reward, p.reward_margin,
+                    p.reward_accuracy);
 }
 
 PL_JNI(void, Trainer, nativeCancel)(JNIEnv* env, jclass, jlong trainer) {

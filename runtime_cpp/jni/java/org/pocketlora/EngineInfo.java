@@ -38,6 +38,9 @@ public final class EngineInfo {
   /** Whose programs run, for example "cpu". */
   public final String backend;
 
+  /** Why it is not the backend that the bundle lists first; empty = it is. */
+  public final String backendNote;
+
   /** Made by the native library. */
   EngineInfo(
       long vocabSize,
@@ -51,7 +54,8 @@ public final class EngineInfo {
       long bosTokenId,
       byte[] baseSha256,
       byte[] manifestJson,
-      byte[] backend) {
+      byte[] backend,
+      byte[] backendNote) {
     this.vocabSize = vocabSize;
     this.hiddenSize = hiddenSize;
     this.numLayers = numLayers;
@@ -64,5 +68,6 @@ public final class EngineInfo {
     this.baseSha256 = Utf8.text(baseSha256);
     this.manifestJson = Utf8.text(manifestJson);
     this.backend = Utf8.text(backend);
+    this.backendNote = Utf8.text(backendNote);
   }
 }

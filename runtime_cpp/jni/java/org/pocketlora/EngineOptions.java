@@ -13,8 +13,10 @@ public final class EngineOptions {
   Number weights;
   Number memoryLimit;
   Number prefixCacheBytes;
+  Number selfTest;
+  byte[] stateDir;
 
-  /** The folder below programs/. */
+  /** The folder below programs/; "auto", the default, is the first of the bundle that can run here. */
   public EngineOptions backend(String value) {
     backend = Utf8.terminated(value, "backend");
     return this;
@@ -47,6 +49,18 @@ public final class EngineOptions {
   /** Bytes for the KV rows of prompts, which other sessions then copy instead of computing them; 0 = off. */
   public EngineOptions prefixCacheBytes(long value) {
     prefixCacheBytes = value;
+    return this;
+  }
+
+  /** When the bundle's recorded step is computed first. */
+  public EngineOptions selfTest(SelfTest value) {
+    selfTest = value.ordinal();
+    return this;
+  }
+
+  /** The folder where outcomes of self-tests are remembered, made when needed. */
+  public EngineOptions stateDir(String value) {
+    stateDir = Utf8.terminated(value, "stateDir");
     return this;
   }
 }

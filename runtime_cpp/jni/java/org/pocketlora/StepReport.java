@@ -32,6 +32,21 @@ public final class StepReport {
   /** So far. */
   public final long skippedSteps;
 
+  /** Pairs of answers, with {@link Loss#DPO}; else 0. */
+  public final long numPairs;
+
+  /** Mean of the chosen answers' rewards; 0 without pairs, as the next ones. */
+  public final double chosenReward;
+
+  /** Mean of the rejected answers' rewards. */
+  public final double rejectedReward;
+
+  /** The first less the second. */
+  public final double rewardMargin;
+
+  /** The share of pairs whose chosen answer has the larger reward. */
+  public final double rewardAccuracy;
+
   /** Made by the native library. */
   StepReport(
       long step,
@@ -43,7 +58,12 @@ public final class StepReport {
       long passes,
       double learningRate,
       boolean skipped,
-      long skippedSteps) {
+      long skippedSteps,
+      long numPairs,
+      double chosenReward,
+      double rejectedReward,
+      double rewardMargin,
+      double rewardAccuracy) {
     this.step = step;
     this.loss = loss;
     this.numTokens = numTokens;
@@ -54,5 +74,10 @@ public final class StepReport {
     this.learningRate = learningRate;
     this.skipped = skipped;
     this.skippedSteps = skippedSteps;
+    this.numPairs = numPairs;
+    this.chosenReward = chosenReward;
+    this.rejectedReward = rejectedReward;
+    this.rewardMargin = rewardMargin;
+    this.rewardAccuracy = rewardAccuracy;
   }
 }

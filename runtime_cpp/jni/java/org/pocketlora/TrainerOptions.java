@@ -31,6 +31,9 @@ public final class TrainerOptions {
   Number keepBest;
   Number patience;
   Number minDelta;
+  Number loss;
+  Number beta;
+  Number labelSmoothing;
 
   /** Columns of the LoRA matrices; ignored when an initial adapter is given. */
   public TrainerOptions rank(int value) {
@@ -173,6 +176,24 @@ public final class TrainerOptions {
   /** By how much a loss must be lower to be an improvement. */
   public TrainerOptions minDelta(float value) {
     minDelta = value;
+    return this;
+  }
+
+  /** What training makes small. */
+  public TrainerOptions loss(Loss value) {
+    loss = value.ordinal();
+    return this;
+  }
+
+  /** Of {@link Loss#DPO}: how far from the reference a reward leads. */
+  public TrainerOptions beta(float value) {
+    beta = value;
+    return this;
+  }
+
+  /** Of {@link Loss#DPO}: how probable it is that the answers of a pair are the wrong way round. */
+  public TrainerOptions labelSmoothing(float value) {
+    labelSmoothing = value;
     return this;
   }
 }

@@ -38,6 +38,18 @@ public final class TrainingProgress {
   /** −1 = not known. */
   public final double secondsLeft;
 
+  /** Of the last step: the mean of the chosen answers' rewards; 0 without pairs, as the next ones. */
+  public final double chosenReward;
+
+  /** Of the last step: the mean of the rejected answers' rewards. */
+  public final double rejectedReward;
+
+  /** The first less the second. */
+  public final double rewardMargin;
+
+  /** The share of pairs whose chosen answer has the larger reward. */
+  public final double rewardAccuracy;
+
   /** Made by the native library. */
   TrainingProgress(
       long step,
@@ -51,7 +63,11 @@ public final class TrainingProgress {
       long tokens,
       long skippedSteps,
       double tokensPerSecond,
-      double secondsLeft) {
+      double secondsLeft,
+      double chosenReward,
+      double rejectedReward,
+      double rewardMargin,
+      double rewardAccuracy) {
     this.step = step;
     this.totalSteps = totalSteps;
     this.blocksDone = blocksDone;
@@ -64,5 +80,9 @@ public final class TrainingProgress {
     this.skippedSteps = skippedSteps;
     this.tokensPerSecond = tokensPerSecond;
     this.secondsLeft = secondsLeft;
+    this.chosenReward = chosenReward;
+    this.rejectedReward = rejectedReward;
+    this.rewardMargin = rewardMargin;
+    this.rewardAccuracy = rewardAccuracy;
   }
 }

@@ -29,6 +29,21 @@ public final class Validation {
   /** Time of the validation. */
   public final double seconds;
 
+  /** Pairs of answers, with {@link Loss#DPO}; else 0. */
+  public final long numPairs;
+
+  /** Mean of the chosen answers' rewards; 0 without pairs, as the next ones. */
+  public final double chosenReward;
+
+  /** Mean of the rejected answers' rewards. */
+  public final double rejectedReward;
+
+  /** The first less the second. */
+  public final double rewardMargin;
+
+  /** The share of pairs whose chosen answer has the larger reward. */
+  public final double rewardAccuracy;
+
   /** Made by the native library. */
   Validation(
       long step,
@@ -39,7 +54,12 @@ public final class Validation {
       boolean shouldStop,
       long bestStep,
       double bestLoss,
-      double seconds) {
+      double seconds,
+      long numPairs,
+      double chosenReward,
+      double rejectedReward,
+      double rewardMargin,
+      double rewardAccuracy) {
     this.step = step;
     this.loss = loss;
     this.perplexity = perplexity;
@@ -49,5 +69,10 @@ public final class Validation {
     this.bestStep = bestStep;
     this.bestLoss = bestLoss;
     this.seconds = seconds;
+    this.numPairs = numPairs;
+    this.chosenReward = chosenReward;
+    this.rejectedReward = rejectedReward;
+    this.rewardMargin = rewardMargin;
+    this.rewardAccuracy = rewardAccuracy;
   }
 }
