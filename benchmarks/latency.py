@@ -3,7 +3,7 @@
 first-token: from the start of `pocketlora_run generate` to the line that tells its one new token. The page cache is
 emptied of the base, then warmed by two runs.
 short-example: training steps of few rows in two bundles of one model that differ in their longest row, alternating.
-swap, pause, resume: what a live engine does when it is told to (live_latency).
+swap, pause, resume, restart: what a live engine does when it is told to (live_latency).
 """
 
 from __future__ import annotations

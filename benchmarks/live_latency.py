@@ -4,11 +4,13 @@ swap: `pl_session_set_adapters` on a session that holds tokens, alternating betw
 weighted sums of both, whose matrices are put side by side. The tokens' rows under the new set are not part of it.
 pause: from `pl_trainer_pause`, asked for at a random moment of a step, until the step waits at a block.
 resume: from `pl_trainer_resume` until the step goes on.
+restart: what a process does after a kill before its first step: open the bundle, make a trainer, load the checkpoint.
 """
 
 from __future__ import annotations
 
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +28,7 @@ TITLES = {
     "swap": "Replacing a live session's adapters",
     "pause": "A training step comes to a halt",
     "resume": "A training step goes on",
+    "restart": "Training is ready again after a kill",
 }
 
 
@@ -106,11 +109,30 @@ def pause_seconds(engine: Engine, rank: int, rows: int, repeats: int) -> tuple[l
     return pauses, resumes
 
 
+def restart_seconds(bundle: Path, rank: int, rows: int, threads: int, repeats: int) -> list[float]:
+    """Seconds from nothing to a trainer that has taken up a checkpoint; the files are in the page cache."""
+    config = TrainerConfig(rank=rank, alpha=2.0 * rank)
+    seconds = []
+    with tempfile.TemporaryDirectory(prefix="pocketlora-") as folder:
+        engine = Engine(bundle, num_threads=threads)
+        with Trainer(engine, config) as trainer:
+            trainer.step([_row(engine, rows, 4)])
+            trainer.save_checkpoint(Path(folder))
+        for _ in range(repeats):
+            start = time.perf_counter()
+            with Engine(bundle, num_threads=threads) as again, Trainer(again, config) as trainer:
+                trainer.load_checkpoint(Path(folder))
+                seconds.append(time.perf_counter() - start)
+    return seconds
+
+
 def _command(what: str) -> click.Command:
     def run(bundle: Path, rank: int, rows: int, threads: int, repeats: int, summed: bool, output: Path) -> None:
         engine = Engine(bundle, num_threads=threads)
         if what == "swap":
             seconds = swap_seconds(engine, rank, repeats, summed)
+        elif what == "restart":
+            seconds = restart_seconds(bundle, rank, rows, threads, repeats)
         else:
             both = pause_seconds(engine, rank, rows, repeats)
             seconds = both[0] if what == "pause" else both[1]
