@@ -22,12 +22,12 @@ from tests.parity.test_gradients import check as check_gradients
 from tests.parity.test_gradients import compare as compare_gradients
 from tests.parity.test_logits import compare as compare_logits
 from tests.support.bundles import Bundled
-from tests.support.models import TinyModel
+from tests.support.models import TWO_BACKENDS
 from tests.support.oracle import load_adapter, load_base, random_rows
 from tests.support.tolerance import forward_bound
 
 # One kind of layer each, which is lowered once: depth adds nothing to what is checked here.
-MODEL = TinyModel(backends=("xnnpack", "cpu"), seed=7)
+MODEL = TWO_BACKENDS
 DELEGATES = {"xnnpack": "XnnpackBackend"}
 
 

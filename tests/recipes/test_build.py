@@ -170,13 +170,13 @@ def test_a_bundle_is_complete_and_repeatable(tiny_bundle: Bundled, tmp_path: Pat
         prefill_seq_len=tiny.prefill_len,
         max_rank=tiny.max_rank,
     )
-    again = build_bundle(str(tiny_bundle.source), tmp_path / "again", recipe, threads=1)
+    again = build_bundle(str(tiny_bundle.source), tmp_path / "again", recipe, threads=1, self_test=True)
     verify_bundle(again.path)
     first = open_bundle(tiny_bundle.bundle).manifest
     assert again.manifest.base_sha256 == first.base_sha256
     assert again.manifest == first
     assert contents(again.path) == contents(tiny_bundle.bundle)
-    assert set(again.seconds) == {"check", "quantize", "lower", "finish"}
+    assert set(again.seconds) == {"check", "quantize", "lower", "finish", "self-test"}
 
 
 def test_existing_output_is_kept(tiny_bundle: Bundled) -> None:

@@ -281,7 +281,7 @@ def test_no_resume(pristine: Path, tmp_path: Path, whole: dict[str, bytes]) -> N
 
 def test_the_command_tells_what_it_kept(pristine: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
     output = tmp_path / "out"
-    options = ["--max-seq-len", "64", "--train-seq-len", "32", "--max-rank", "4", "--json"]
+    options = ["--max-seq-len", "64", "--train-seq-len", "32", "--max-rank", "4", "--no-self-test", "--json"]
     command = ["bundle", "-m", str(pristine), "-o", str(output), *options]
     for more, kept, told in (([], True, "continuing: "), (["--no-resume"], False, "dropped: as asked for")):
         _interrupt(pristine, output, 8)

@@ -16,12 +16,10 @@ from pocketlora_export.bundle.reader import open_bundle
 from pocketlora_export.bundle.writer import file_entry, write_manifest
 from pocketlora_export.cli.main import cli
 from pocketlora_export.errors import PocketLoraError, Status
-from pocketlora_export.recipes.build import build_bundle
-from pocketlora_export.recipes.recipe import Recipe
 from pocketlora_export.recipes.self_test import run_all
 from pocketlora_export.runtime.engine import Engine, SelfTest, available_delegates
-from tests.support.bundles import once, recipe_of
-from tests.support.models import TinyModel, write_model
+from tests.conftest import BundleFactory
+from tests.support.models import TWO_BACKENDS
 
 pytestmark = pytest.mark.skipif(
     "XnnpackBackend" not in available_delegates(), reason="the runtime was built without XNNPACK"
@@ -29,19 +27,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="session")
-def recorded(shared_tmp: Path) -> Path:
+def recorded(make_bundle: BundleFactory) -> Path:
     """A bundle with two backends, XNNPACK first, and a recorded step."""
-    place = shared_tmp / "self-test"
-
-    def make() -> None:
-        tiny = TinyModel()
-        write_model(place / "source", tiny)
-        recipe = Recipe.model_validate(recipe_of(tiny) | {"backends": ["xnnpack", "cpu"]})
-        built = build_bundle(str(place / "source"), place / "bundle", recipe, self_test=True)
-        assert not [warning for warning in built.warnings if "self-test" in warning]
-
-    once(place, make)
-    return place / "bundle"
+    return make_bundle(TWO_BACKENDS).bundle
 
 
 def _edited(bundle: Path, to: Path, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -65,7 +65,8 @@ def bundled(root: Path, tiny: TinyModel, by_command: bool = False) -> Bundled:
             run_cli("bundle", "-m", made.source, "-o", made.bundle, "--recipe", recipe)
             run_cli("dequantize", made.bundle, "-o", made.dequantized)
         else:
-            build_bundle(str(made.source), made.bundle, Recipe.model_validate(recipe_of(tiny)))
+            recorded = len(tiny.backends) > 1  # a self-test is there to choose between them
+            build_bundle(str(made.source), made.bundle, Recipe.model_validate(recipe_of(tiny)), self_test=recorded)
             dequantize_bundle(made.bundle, made.dequantized)
 
     once(place, make)

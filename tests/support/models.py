@@ -89,6 +89,9 @@ class TinyModel:
         return AutoConfig.for_model(kind, **(known | family | dict(self.options)))
 
 
+TWO_BACKENDS = TinyModel(backends=("xnnpack", "cpu"), seed=7)
+
+
 def write_model(directory: Path, tiny: TinyModel) -> None:
     """Write random weights (float32 safetensors), configuration and tokenizer to `directory`."""
     torch.manual_seed(tiny.seed)

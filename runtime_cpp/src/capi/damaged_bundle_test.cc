@@ -8,6 +8,7 @@
 #include "bundle/base_map.h"
 #include "capi/bundle_test_support.h"
 #include "common/corruption_test_support.h"
+#include "common/test_support.h"
 #include "store/sha256.h"
 
 namespace pocketlora {
@@ -31,12 +32,9 @@ class DamagedBundleTest : public BundleTest {
   void SetUp() override {
     BundleTest::SetUp();
     if (IsSkipped()) return;
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    copy_ = fs::path(::testing::TempDir()) / (std::string("pocketlora_damaged_") + test->name());
-    fs::remove_all(copy_);
+    copy_ = fs::path(folder_.path()) / "bundle";
     fs::copy(dir_, copy_, fs::copy_options::recursive);
   }
-  void TearDown() override { fs::remove_all(copy_); }
 
   pl_status open(bool verify_base = false) const {
     pl_engine_options options = engine_options();
@@ -67,6 +65,7 @@ class DamagedBundleTest : public BundleTest {
     write_file(bundle / "manifest.sha256", sha256_hex(bytes) + "  manifest.json\n");
   }
 
+  TempDir folder_;  ///< of its own: other processes may run the same test
   fs::path copy_;
   mutable std::string message_;
 };
