@@ -31,12 +31,8 @@ bool wanted(const Engine& engine, pl_self_test when) {
 /// A failure that is the backend's, not one of memory or files.
 bool is_backends(const Status& status) { return status.code() / 100 == PL_BACKEND_MISSING / 100; }
 
-/// Runs the test, or takes what is remembered of it.
-Status test(const std::shared_ptr<Engine>& engine, const SelfTestPolicy& policy) {
-  const RememberedSelfTest memory(policy.state_dir, *engine);
-  if (policy.when == PL_SELF_TEST_AUTO) {
-    if (std::optional<Status> known = memory.outcome()) return *std::move(known);
-  }
+/// Runs the test and remembers what it said.
+Status test(const std::shared_ptr<Engine>& engine, const RememberedSelfTest& memory) {
   PL_RETURN_IF_ERROR(memory.begin());
   Status outcome = check_engine(engine);
   if (outcome.ok() || is_backends(outcome)) {
@@ -60,10 +56,16 @@ Status open_one(const std::string& dir, const EngineOptions& options, const Self
                 std::shared_ptr<Engine>* engine) {
   PL_ASSIGN_OR_RETURN(*engine, Engine::open(dir, options));
   if (!wanted(**engine, policy.when)) return Status();
-  PL_RETURN_IF_ERROR(test(*engine, policy));
+  const RememberedSelfTest memory(policy.state_dir, **engine);
+  if (policy.when == PL_SELF_TEST_AUTO) {
+    if (std::optional<Status> known = memory.outcome()) return *std::move(known);
+  }
+  PL_RETURN_IF_ERROR(test(*engine, memory));
   // The test has touched arenas and loaded methods; what is handed out has not.
   engine->reset();
-  PL_ASSIGN_OR_RETURN(*engine, Engine::open(dir, options));
+  EngineOptions again = options;
+  again.verify_base = false;  // it was just hashed, if asked for
+  PL_ASSIGN_OR_RETURN(*engine, Engine::open(dir, again));
   return Status();
 }
 

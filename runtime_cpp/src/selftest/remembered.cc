@@ -43,7 +43,7 @@ std::string file_name(const Engine& engine) {
 }  // namespace
 
 RememberedSelfTest::RememberedSelfTest(const std::string& dir, const Engine& engine)
-    : path_(dir.empty() ? "" : dir + "/" + file_name(engine)) {}
+    : path_(dir.empty() ? "" : dir + "/" + file_name(engine)), backend_(engine.backend()) {}
 
 std::optional<Status> RememberedSelfTest::outcome() const {
   if (path_.empty()) return std::nullopt;
@@ -59,7 +59,7 @@ std::optional<Status> RememberedSelfTest::outcome() const {
   if (state == kRunning) {
     return error(PL_BACKEND_SELF_TEST,
                  "backend '%s': its last self-test did not come to an end. Delete %s to have it try again",
-                 root.optional_string("backend", "").c_str(), path_.c_str());
+                 backend_.c_str(), path_.c_str());
   }
   if (state != kFailed) return std::nullopt;
   return error(PL_BACKEND_SELF_TEST, "%s (found earlier; delete %s to have it try again)", message.c_str(),
@@ -79,10 +79,7 @@ void RememberedSelfTest::forget() const {
 Status RememberedSelfTest::write(const char* state, const std::string& message) const {
   if (path_.empty()) return Status();
   PL_RETURN_IF_ERROR(make_parent_directories(path_));
-  const size_t name = path_.rfind('/') + 1;
-  const size_t backend = name + std::string("self-test-").size();
-  const Json json = {
-      {"state", state}, {"backend", path_.substr(backend, path_.rfind('-') - backend)}, {"message", message}};
+  const Json json = {{"state", state}, {"backend", backend_}, {"message", message}};
   return write_whole_file(path_, json.dump(1) + "\n");
 }
 

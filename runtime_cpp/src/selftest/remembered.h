@@ -28,7 +28,7 @@ class RememberedSelfTest {
  private:
   Status write(const char* state, const std::string& message) const;
 
-  std::string path_;
+  std::string path_, backend_;
 };
 
 }  // namespace pocketlora
