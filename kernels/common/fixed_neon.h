@@ -7,11 +7,12 @@ namespace pocketlora {
 /// 16-bit integers of baseline aarch64 for products of rows and 4-bit codes. The members mean what they mean in
 /// FixedAvx2.
 struct FixedNeon : Neon {
-  using I = int16x8_t;
-  using S = int32x4_t;
-  static constexpr int kVectors = 4;
-  /// A lane sums 16 products: 16 * 8191 * 16383 < 2^31.
-  static constexpr float kCodeLimit = 8191.0f;
+  using I = int16x8_t;  ///< 8 values of one row
+  static constexpr int kCopies = 1;
+  /// Vectors of 32 columns of a row pair: the even row's, then the odd row's.
+  static constexpr int kPairVectors = 8;
+  static constexpr int kPairSums = 2;
+  using PairScale = const float*;
 
   struct CodeTable {
     uint8x16_t low, high;
@@ -21,42 +22,59 @@ struct FixedNeon : Neon {
     return {planes.val[0], planes.val[1]};
   }
 
-  static void decode(const uint8_t* codes, const CodeTable& table, I a[4], I b[4]) {
-    for (int i = 0; i < 2; ++i) {
+  template <int kColumns>
+  static void decode(const uint8_t* codes, const CodeTable& table, I w[kColumns / 4]) {
+    for (int i = 0; i < kColumns / 16; ++i) {
       const uint8x16_t both = vld1q_u8(codes + 16 * i);
-      look_up(table, vandq_u8(both, vdupq_n_u8(15)), a + 2 * i);
-      look_up(table, vshrq_n_u8(both, 4), b + 2 * i);
+      look_up(table, vandq_u8(both, vdupq_n_u8(15)), w + 2 * i);
+      look_up(table, vshrq_n_u8(both, 4), w + kColumns / 8 + 2 * i);
     }
   }
 
-  using Neon::load;
-  template <int kCount>
-  static void load(const int16_t* p, I out[kCount]) {
-    for (int i = 0; i < kCount; ++i) out[i] = vld1q_s16(p + 8 * i);
-  }
-  static S dot(I a, I b) { return vmlal_high_s16(vmull_s16(vget_low_s16(a), vget_low_s16(b)), a, b); }
-  static S add(S a, S b) { return vaddq_s32(a, b); }
-  static F add_scaled(S sums, const float* scale, F acc) { return vfmaq_n_f32(acc, vcvtq_f32_s32(sums), *scale); }
+  static PairScale pair_scale(const float* scales) { return scales; }
 
-  /// The columns keep their order.
-  static float quantize(const float* x, float limit, int16_t* out) {
+  template <int kColumns>
+  static void multiply(const I w[kColumns / 4], const int16_t* x, PairScale scale, F sums[kPairSums]) {
+    constexpr int kVectors = kColumns / 8;
+    I values[kVectors];
+    for (int i = 0; i < kVectors; ++i) values[i] = vld1q_s16(x + 8 * i);
+    for (int row = 0; row < kPairSums; ++row) {
+      const int32x4_t products = dot<kVectors>(w + row * kVectors, values);
+      sums[row] = vfmaq_n_f32(sums[row], vcvtq_f32_s32(products), scale[row]);
+    }
+  }
+
+  static void pair_sum(const F sums[kPairSums], float out[2]) {
+    for (int row = 0; row < kPairSums; ++row) out[row] = sum(sums[row]);
+  }
+
+  static int32_t largest_bits(const float* x) {
     uint32x4_t most = vdupq_n_u32(0);
     for (int i = 0; i < 64; i += 4) {
-      most = vmaxq_u32(most, vandq_u32(vreinterpretq_u32_f32(Neon::load(x + i)), vdupq_n_u32(0x7FFFFFFF)));
+      most = vmaxq_u32(most, vandq_u32(vreinterpretq_u32_f32(load(x + i)), vdupq_n_u32(0x7FFFFFFF)));
     }
-    const float largest = vgetq_lane_f32(vreinterpretq_f32_u32(vdupq_n_u32(vmaxvq_u32(most))), 0);
-    const F inverse = set1(largest < kSmallest ? 0.0f : limit / largest);
+    return static_cast<int32_t>(vmaxvq_u32(most));
+  }
+
+  /// The columns keep their order.
+  static void quantize(const float* x, float inverse, int16_t* out) {
+    const F by = set1(inverse);
     for (int i = 0; i < 64; i += 8) {
-      const int32x4_t low = vcvtnq_s32_f32(mul(Neon::load(x + i), inverse));
-      const int32x4_t high = vcvtnq_s32_f32(mul(Neon::load(x + i + 4), inverse));
+      const int32x4_t low = vcvtnq_s32_f32(mul(load(x + i), by)), high = vcvtnq_s32_f32(mul(load(x + i + 4), by));
       vst1q_s16(out + i, vcombine_s16(vqmovn_s32(low), vqmovn_s32(high)));
     }
-    return largest < kSmallest ? 0.0f : largest / limit;
   }
 
  private:
-  static constexpr float kSmallest = 1e-30f;
-
+  template <int kVectors>
+  static int32x4_t dot(const I* a, const I* b) {
+    if constexpr (kVectors == 1) {
+      return vmlal_high_s16(vmull_s16(vget_low_s16(*a), vget_low_s16(*b)), *a, *b);
+    } else {
+      constexpr int kHalf = kVectors / 2;
+      return vaddq_s32(dot<kHalf>(a, b), dot<kVectors - kHalf>(a + kHalf, b + kHalf));
+    }
+  }
   static void look_up(const CodeTable& table, uint8x16_t index, I out[2]) {
     const uint8x16_t low = vqtbl1q_u8(table.low, index), high = vqtbl1q_u8(table.high, index);
     out[0] = vreinterpretq_s16_u8(vzip1q_u8(low, high));

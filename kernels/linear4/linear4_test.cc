@@ -171,13 +171,13 @@ TEST(Linear4, ARowsBitsDoNotDependOnTheNumberOfRowsOfAShortPrompt) {
   }
 }
 
-/// What 15-bit integers may change in one product: half a unit of x's 64 columns (of 16383 in the largest), half a unit
-/// of the codebook (of 8191 in the largest value, the coarser of the two instruction sets), and both together.
+/// What 15-bit integers may change in one product: half a unit of x's 512 columns (of 16383 in the largest), half a unit
+/// of the codebook (of 8191 in the largest value), and both together.
 double int16_bound(const TestMatrix& w, const float* x, int64_t n) {
   const Q4Matrix& m = w.matrix();
   double bound = 0.0, magnitude = 0.0;
-  for (int64_t first = 0; first < m.cols; first += 64) {
-    const int64_t end = std::min<int64_t>(first + 64, m.cols);
+  for (int64_t first = 0; first < m.cols; first += 512) {
+    const int64_t end = std::min<int64_t>(first + 512, m.cols);
     double largest = 0.0;
     for (int64_t k = first; k < end; ++k) largest = std::max(largest, std::abs(static_cast<double>(x[k])));
     const double x_unit = largest / 16383.0;

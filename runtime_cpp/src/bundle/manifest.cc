@@ -79,7 +79,11 @@ std::string shape_text(const std::vector<Dim>& shape) {
 }
 
 const MethodSpec* ProgramSpec::find_method(std::string_view method) const { return find_named(methods, method); }
-const BaseTensorSpec* Manifest::find_base_tensor(std::string_view name) const { return find_named(base_tensors, name); }
+
+const BaseTensorSpec* Manifest::find_base_tensor(const std::string& name) const {
+  const auto found = base_tensor_at.find(name);
+  return found == base_tensor_at.end() ? nullptr : &base_tensors[found->second];
+}
 
 const ProgramSpec* Manifest::find_program(std::string_view backend, std::string_view kind) const {
   return find_kind(programs, backend, kind);
@@ -89,9 +93,9 @@ const StageSet* Manifest::find_stages(std::string_view backend, std::string_view
   return find_kind(stages, backend, kind);
 }
 
-int64_t Manifest::site_index(std::string_view name) const {
-  const AdapterSiteLayout* site = find_named(adapter.sites, name);
-  return site == nullptr ? -1 : site - adapter.sites.data();
+int64_t Manifest::site_index(const std::string& name) const {
+  const auto found = site_at.find(name);
+  return found == site_at.end() ? -1 : static_cast<int64_t>(found->second);
 }
 
 }  // namespace pocketlora

@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "adapters/adapter_layout.h"
@@ -144,16 +145,17 @@ struct Manifest {
   int64_t base_table_bytes = 0;  ///< the base's header and table of tensors: its first bytes
   std::string base_table_sha256;
   std::vector<BaseTensorSpec> base_tensors;
+  std::unordered_map<std::string, size_t> base_tensor_at, site_at;  ///< by name: the index in base_tensors, adapter.sites
   std::vector<ProgramSpec> programs;
   std::vector<StageSet> stages;
   std::vector<FileSpec> files;
 
   /// The lookups return nullptr when there is no such thing.
-  const BaseTensorSpec* find_base_tensor(std::string_view name) const;
+  const BaseTensorSpec* find_base_tensor(const std::string& name) const;
   const ProgramSpec* find_program(std::string_view backend, std::string_view kind) const;
   const StageSet* find_stages(std::string_view backend, std::string_view kind) const;
   /// @return the index in `adapter.sites`, or −1.
-  int64_t site_index(std::string_view name) const;
+  int64_t site_index(const std::string& name) const;
 };
 
 /// Reads a manifest. @param path only names the file in messages.

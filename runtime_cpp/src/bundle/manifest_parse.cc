@@ -116,7 +116,6 @@ class Parser {
     manifest_.base_file = node.require_string("file");
     manifest_.base_table_bytes = node.require_int("table_bytes", 1);
     manifest_.base_table_sha256 = node.require_string("table_sha256");
-    std::set<std::string> names;
     for (const JsonNode& entry : node.require_array("tensors")) {
       BaseTensorSpec tensor;
       tensor.name = entry.require_string("name");
@@ -125,7 +124,9 @@ class Parser {
       tensor.shape = entry.require_ints("shape");
       tensor.nbytes = entry.require_int("nbytes", 0);
       check_nbytes(entry, tensor);
-      if (!names.insert(tensor.name).second) problem(entry, "tensor '" + tensor.name + "' is listed twice");
+      if (!manifest_.base_tensor_at.emplace(tensor.name, manifest_.base_tensors.size()).second) {
+        problem(entry, "tensor '" + tensor.name + "' is listed twice");
+      }
       manifest_.base_tensors.push_back(std::move(tensor));
     }
     for (const FileSpec& file : manifest_.files) {
@@ -147,6 +148,7 @@ class Parser {
       layout.sites.push_back(
           {entry.require_string("name"), entry.require_int("layer", 0, manifest_.model.num_layers - 1),
            entry.require_string("module"), require_size(entry, "in_features"), require_size(entry, "out_features")});
+      manifest_.site_at.emplace(layout.sites.back().name, layout.sites.size() - 1);
     }
   }
 

@@ -1,36 +1,33 @@
 #include "common/json_access.h"
 
-#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace pocketlora {
 namespace {
 
-// Looks only for what nlohmann's own parser does not report without exceptions: where the syntax breaks, and keys given
-// twice.
-class Validator final : public nlohmann::json_sax<Json> {
+// Builds the document in one pass. nlohmann's own builder does not report, without exceptions, where the syntax breaks,
+// and takes the last of several equal keys.
+class Builder final : public nlohmann::json_sax<Json> {
  public:
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool start_object(size_t) override {
-    keys_.emplace_back();
-    return true;
-  }
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(number_integer_t value) override { return put(value); }
+  bool number_unsigned(number_unsigned_t value) override { return put(value); }
+  bool number_float(number_float_t value, const string_t&) override { return put(value); }
+  bool string(string_t& value) override { return put(std::move(value)); }
+  bool binary(binary_t& value) override { return put(std::move(value)); }
+  bool start_object(size_t) override { return open(Json::object()); }
+  bool start_array(size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
   bool key(string_t& name) override {
-    if (keys_.back().insert(name).second) return true;
-    problem_ = "the key \"" + name + "\" is given twice";
-    return false;
+    const auto [member, fresh] = open_.back()->get_ref<Json::object_t&>().try_emplace(std::move(name));
+    member_ = &member->second;
+    if (!fresh) problem_ = "the key \"" + member->first + "\" is given twice";
+    return fresh;
   }
-  bool end_object() override {
-    keys_.pop_back();
-    return true;
-  }
-  bool start_array(size_t) override { return true; }
-  bool end_array() override { return true; }
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& exception) override {
     problem_ = exception.what();
     // "[json.exception.parse_error.101] parse error at line 1, column 2: ...": the bracket says nothing to a user.
@@ -40,9 +37,35 @@ class Validator final : public nlohmann::json_sax<Json> {
   }
 
   const std::string& problem() const { return problem_; }
+  Json& document() { return document_; }
 
  private:
-  std::vector<std::set<std::string>> keys_;
+  template <typename Value>
+  bool put(Value&& value) {
+    place(Json(std::forward<Value>(value)));
+    return true;
+  }
+  bool open(Json container) {
+    open_.push_back(place(std::move(container)));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+  Json* place(Json value) {
+    if (!open_.empty() && open_.back()->is_array()) {
+      open_.back()->push_back(std::move(value));
+      return &open_.back()->back();
+    }
+    Json* target = open_.empty() ? &document_ : member_;
+    *target = std::move(value);
+    return target;
+  }
+
+  Json document_;
+  std::vector<Json*> open_;  ///< each the last element, or a member, of the one before: none moves while it is here
+  Json* member_ = nullptr;   ///< of the innermost object
   std::string problem_;
 };
 
@@ -69,11 +92,11 @@ bool to_int64(const Json& value, int64_t* out) {
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, const std::string& what, pl_status malformed) {
-  Validator validator;
-  if (!Json::sax_parse(text.begin(), text.end(), &validator)) {
-    return Status(malformed, what + ": not valid JSON: " + validator.problem());
+  Builder builder;
+  if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
+    return Status(malformed, what + ": not valid JSON: " + builder.problem());
   }
-  return Json::parse(text.begin(), text.end(), nullptr, false);
+  return std::move(builder.document());
 }
 
 bool JsonNode::has(const char* key) const { return find(key) != nullptr; }

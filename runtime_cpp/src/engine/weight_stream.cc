@@ -8,17 +8,26 @@
 namespace pocketlora {
 namespace {
 
-std::vector<PageRange> ranges_of(const BaseMap& base, const Manifest& manifest,
-                                 const std::map<std::string, std::string>& weights) {
-  std::vector<PageRange> tensors;
+void add_tensors(const BaseMap& base, const Manifest& manifest, const std::map<std::string, std::string>& weights,
+                 std::vector<PageRange>* tensors) {
   for (const auto& [input, name] : weights) {
     const uint8_t* data = base.find(name);
     const BaseTensorSpec* spec = manifest.find_base_tensor(name);
     if (data == nullptr || spec == nullptr) continue;  // refused where the stages are bound
     const auto begin = static_cast<size_t>(data - base.file().data());
-    tensors.push_back({begin, begin + static_cast<size_t>(spec->nbytes)});
+    tensors->push_back({begin, begin + static_cast<size_t>(spec->nbytes)});
   }
+}
+
+std::vector<PageRange> pages_of(std::vector<PageRange> tensors) {
   return page_ranges(std::move(tensors), static_cast<size_t>(::sysconf(_SC_PAGESIZE)));
+}
+
+std::vector<PageRange> ranges_of(const BaseMap& base, const Manifest& manifest,
+                                 const std::map<std::string, std::string>& weights) {
+  std::vector<PageRange> tensors;
+  add_tensors(base, manifest, weights, &tensors);
+  return pages_of(std::move(tensors));
 }
 
 }  // namespace
@@ -44,13 +53,12 @@ WeightStream::WeightStream(const BaseMap& base, const Manifest& manifest, const 
 }
 
 void WeightStream::prefer_huge_pages(const BaseMap& base, const Manifest& manifest, const StageSet& stages) {
-  const auto ask = [&](const std::map<std::string, std::string>& weights) {
-    for (const PageRange& range : ranges_of(base, manifest, weights)) {
-      base.file().advise(range.begin, range.end - range.begin, MADV_HUGEPAGE);
-    }
-  };
-  for (const BlockSpec& block : stages.blocks) ask(block.weights);
-  ask(stages.head.weights);
+  std::vector<PageRange> tensors;
+  for (const BlockSpec& block : stages.blocks) add_tensors(base, manifest, block.weights, &tensors);
+  add_tensors(base, manifest, stages.head.weights, &tensors);
+  for (const PageRange& range : pages_of(std::move(tensors))) {
+    base.file().advise(range.begin, range.end - range.begin, MADV_HUGEPAGE);
+  }
 }
 
 void WeightStream::before_block(int64_t index, Walk walk) const {

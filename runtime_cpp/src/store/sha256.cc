@@ -10,7 +10,8 @@
 namespace pocketlora {
 namespace {
 
-constexpr size_t kChunk = size_t{1} << 20;
+/// Small enough to stay in the nearest caches.
+constexpr size_t kChunk = size_t{1} << 16;
 
 }  // namespace
 
