@@ -15,7 +15,7 @@ EXECUTORCH = $$($(VENV)/python -c 'import importlib.util as u; print(u.find_spec
 CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
 PYTEST = $(VENV)/pytest -q
 # One thread a worker: the kernels would otherwise start as many as there are cores in each of them.
-PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist worksteal
+PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadgroup
 
 CXX_FILES = $(shell git ls-files --cached --others --exclude-standard 'kernels/*.h' 'kernels/*.cc' 'kernels/*.inc' \
   'runtime_cpp/*.h' 'runtime_cpp/*.hpp' 'runtime_cpp/*.cc' 'runtime_cpp/*.c' 'examples/*.c' 'examples/*.cc')
@@ -93,8 +93,13 @@ demo: runtime ## quantize, lower, train two adapters and swap them, on the model
 	$(VENV)/pocketlora-export demo
 
 # --------------------------------------------------------------------------------------------------------------- tests
-.PHONY: test
-test: lint test-cpp test-python test-embed test-arm ## everything that CI runs
+# Bundles of test models are made once for all of a run's tests, and never kept for the next run.
+.PHONY: test fresh-bundles
+test: export POCKETLORA_TEST_BUNDLES = $(CURDIR)/build/session-bundles
+test: fresh-bundles lint test-cpp test-python test-embed test-arm ## everything that CI runs
+
+fresh-bundles:
+	@rm -rf build/session-bundles
 
 .PHONY: test-cpp
 test-cpp: build ## C++ unit tests

@@ -171,8 +171,8 @@ TEST(Linear4, ARowsBitsDoNotDependOnTheNumberOfRowsOfAShortPrompt) {
   }
 }
 
-/// What 15-bit integers may change in one product: half a unit of x's 512 columns (of 16383 in the largest), half a unit
-/// of the codebook (of 8191 in the largest value), and both together.
+/// What 15-bit integers may change in one product: half a unit of x's 512 columns (of 16383 in the largest), half a
+/// unit of the codebook (of 8191 in the largest value), and both together.
 double int16_bound(const TestMatrix& w, const float* x, int64_t n) {
   const Q4Matrix& m = w.matrix();
   double bound = 0.0, magnitude = 0.0;

@@ -23,7 +23,8 @@ from pocketlora_export import ops
 from pocketlora_export.bundle.flat_header import read_flat_header
 from pocketlora_export.bundle.manifest import Manifest
 from pocketlora_export.bundle.verify import verify_bundle
-from pocketlora_export.errors import PocketLoraError
+from pocketlora_export.cli.bundle import backend_bytes
+from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.families.registry import decoder_model
 from pocketlora_export.graphs.decoder import Decoder
 from pocketlora_export.graphs.gradient import backward_stage
@@ -40,7 +41,12 @@ from pocketlora_export.lower.vulkan.weights import BlankWeights, StoredWeights, 
 from pocketlora_export.q4 import Q4Spec, pack
 from pocketlora_export.recipes.build import build_bundle
 from pocketlora_export.recipes.recipe import ModelQuant, Recipe
+from pocketlora_export.runtime.engine import Engine, available_delegates
+from pocketlora_export.runtime.session import Session
 from tests.support.models import TinyModel, write_model
+
+# One process makes the bundle of `llama` for all of them.
+pytestmark = pytest.mark.xdist_group("vulkan")
 
 # A relative error (norm) of a stage: what the task of the backend is held to.
 BOUND = 1e-5
@@ -98,7 +104,7 @@ def held(stage: Stage, rows: int, tiles: Mapping[str, Tensor], run: Callable[...
 
 @dataclass
 class Lowered:
-    """A bundle of one Llama layer, and what its Vulkan programs were lowered from."""
+    """A bundle of one Llama layer for Vulkan and `cpu`, and what its Vulkan programs were lowered from."""
 
     path: Path
     manifest: Manifest
@@ -117,7 +123,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Lowered:
         return edges[-1]
 
     recipe = Recipe(
-        quant=ModelQuant(scheme="int4"), backends=["vulkan"], max_seq_len=24, train_seq_len=ROWS,
+        quant=ModelQuant(scheme="int4"), backends=["vulkan", "cpu"], max_seq_len=24, train_seq_len=ROWS,
         prefill_seq_len=8, max_rank=RANK, max_segments=SEGMENTS,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
@@ -198,6 +204,30 @@ def test_constants_are_stored_once_and_counted(llama: Lowered) -> None:
     names = {hashlib.sha256(buffer).hexdigest() for buffer in stored.buffers}
     assert set(stored.named_data) == names
     assert len(names) == len(stored.buffers)
+
+
+def test_a_second_backend_shares_the_base_and_vulkan_tells_its_own_bytes(llama: Lowered) -> None:
+    """`cpu` reads base.ptd; what Vulkan packs for itself is in a file of its own, and told."""
+    cpu = [program for program in llama.manifest.programs if program.backend == "cpu"]
+    assert [(program.kind, program.constants) for program in cpu] == [("train", None), ("infer", None)]
+    sizes = {file.path: file.size for file in llama.manifest.files}
+    assert [path for path in sizes if path.endswith(".ptd")] == ["base.ptd", "programs/vulkan/constants.ptd"]
+    own = backend_bytes(llama.manifest)
+    programs = sum(sizes[f"programs/vulkan/{kind}.pte"] for kind in ("train", "infer"))
+    assert own["vulkan"] == programs + sizes["programs/vulkan/constants.ptd"]
+    assert own["cpu"] == sum(sizes[f"programs/cpu/{kind}.pte"] for kind in ("train", "infer"))
+    assert sum(sizes.values()) - sum(own.values()) >= sizes["base.ptd"]
+
+
+@pytest.mark.skipif("VulkanBackend" in available_delegates(), reason="this runtime has Vulkan")
+def test_a_runtime_without_vulkan_takes_the_other_backend(llama: Lowered) -> None:
+    engine = Engine(llama.path, num_threads=1)
+    assert engine.facts.backend == "cpu"
+    assert "VulkanBackend" in engine.facts.backend_note
+    assert np.isfinite(Session(engine).prefill([5, 6, 7])).all()
+    with pytest.raises(PocketLoraError, match="'vulkan' needs VulkanBackend") as caught:
+        Engine(llama.path, backend="vulkan")
+    assert caught.value.status is Status.BACKEND_MISSING
 
 
 def test_llama_is_inside_delegates(llama: Lowered) -> None:

@@ -247,7 +247,7 @@ typedef enum pl_cache_dtype {
  * Longer prompts, training and evaluation are always fp32. */
 typedef enum pl_compute {
   PL_COMPUTE_FLOAT32 = 0,
-  PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off by about 5e-5 of its size */
+  PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off by about 6e-5 of its size */
   PL_COMPUTE_AUTO = 2   /**< whichever is faster on this machine */
 } pl_compute;
 

@@ -145,7 +145,8 @@ struct Manifest {
   int64_t base_table_bytes = 0;  ///< the base's header and table of tensors: its first bytes
   std::string base_table_sha256;
   std::vector<BaseTensorSpec> base_tensors;
-  std::unordered_map<std::string, size_t> base_tensor_at, site_at;  ///< by name: the index in base_tensors, adapter.sites
+  std::unordered_map<std::string, size_t> base_tensor_at;  ///< name → index in base_tensors
+  std::unordered_map<std::string, size_t> site_at;         ///< name → index in adapter.sites
   std::vector<ProgramSpec> programs;
   std::vector<StageSet> stages;
   std::vector<FileSpec> files;

@@ -112,4 +112,16 @@ Result<std::string> choose_backend(const Manifest& manifest, const std::string& 
                dir.c_str(), missing.c_str(), listed(available).c_str());
 }
 
+std::string passed_over(const Manifest& manifest, const std::string& chosen,
+                        const std::vector<std::string>& available) {
+  std::string lines;
+  for (const std::string& backend : backends_of(manifest)) {
+    if (backend == chosen) break;
+    const std::vector<std::string> absent = missing_delegates(manifest, backend, available);
+    if (absent.empty()) continue;
+    lines += "backend '" + backend + "' needs " + listed(absent) + ", which this build of the runtime does not have\n";
+  }
+  return lines;
+}
+
 }  // namespace pocketlora

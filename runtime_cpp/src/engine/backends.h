@@ -47,4 +47,7 @@ class DelegateThreads {
 Result<std::string> choose_backend(const Manifest& manifest, const std::string& dir, const std::string& wanted,
                                    const std::vector<std::string>& available);
 
+/// @return why not the backends that come before `chosen`: a line for each that needs a delegate which is not there.
+std::string passed_over(const Manifest& manifest, const std::string& chosen, const std::vector<std::string>& available);
+
 }  // namespace pocketlora

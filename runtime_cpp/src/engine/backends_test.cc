@@ -70,6 +70,14 @@ TEST(Backends, AutoTellsWhatEachOneMisses) {
             "does not have: it has FastBackend");
 }
 
+TEST(Backends, PassedOverAreToldOneByOne) {
+  EXPECT_EQ(passed_over(several(), "gpu", {}), "");
+  EXPECT_EQ(passed_over(several(), "cpu", {"FastBackend", "GpuBackend"}), "");
+  EXPECT_EQ(passed_over(several(), "cpu", {"FastBackend"}),
+            "backend 'gpu' needs GpuBackend, which this build of the runtime does not have\n"
+            "backend 'mixed' needs GpuBackend, which this build of the runtime does not have\n");
+}
+
 TEST(Backends, AnotherVersionIsTold) {
   const std::string own = executorch_version();
   EXPECT_EQ(version_note(own), "");

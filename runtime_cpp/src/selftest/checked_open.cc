@@ -51,6 +51,14 @@ std::vector<std::string> others_after(const Engine& engine) {
   return names;
 }
 
+/// What to tell about backends that come before the one that runs. @param failed a self-test's message, or "".
+std::string note_of(const Engine& engine, const EngineOptions& options, const std::string& failed) {
+  if (options.backend != "auto") return "";
+  std::string note = passed_over(engine.manifest(), engine.backend(), available_delegates());
+  if (!failed.empty()) note += failed + "\n";
+  return note.empty() ? note : note + "'" + engine.backend() + "' runs instead";
+}
+
 /// One backend. @param engine what was opened, also when its test fails.
 Status open_one(const std::string& dir, const EngineOptions& options, const SelfTestPolicy& policy,
                 std::shared_ptr<Engine>* engine) {
@@ -84,7 +92,10 @@ Status check_engine(const std::shared_ptr<Engine>& engine) {
 Result<CheckedEngine> open_checked(const std::string& dir, const EngineOptions& options, const SelfTestPolicy& policy) {
   std::shared_ptr<Engine> engine;
   Status status = open_one(dir, options, policy, &engine);
-  if (status.ok()) return CheckedEngine{std::move(engine), ""};
+  if (status.ok()) {
+    std::string note = note_of(*engine, options, "");
+    return CheckedEngine{std::move(engine), std::move(note)};
+  }
   if (engine == nullptr || options.backend != "auto" || status.code() != PL_BACKEND_SELF_TEST) return status;
   const Status first = status;
   for (const std::string& backend : others_after(*engine)) {
@@ -92,7 +103,10 @@ Result<CheckedEngine> open_checked(const std::string& dir, const EngineOptions& 
     next.backend = backend;
     engine.reset();
     status = open_one(dir, next, policy, &engine);
-    if (status.ok()) return CheckedEngine{std::move(engine), first.message() + "\n'" + backend + "' runs instead"};
+    if (status.ok()) {
+      std::string note = note_of(*engine, options, first.message());
+      return CheckedEngine{std::move(engine), std::move(note)};
+    }
     if (!is_backends(status)) return status;
   }
   return first;
