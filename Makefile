@@ -15,7 +15,7 @@ EXECUTORCH = $$($(VENV)/python -c 'import importlib.util as u; print(u.find_spec
 CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
 PYTEST = $(VENV)/pytest -q
 # One thread a worker: the kernels would otherwise start as many as there are cores in each of them.
-PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadgroup
+PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadscope
 
 CXX_FILES = $(shell git ls-files --cached --others --exclude-standard 'kernels/*.h' 'kernels/*.cc' 'kernels/*.inc' \
   'runtime_cpp/*.h' 'runtime_cpp/*.hpp' 'runtime_cpp/*.cc' 'runtime_cpp/*.c' 'examples/*.c' 'examples/*.cc')
@@ -154,7 +154,7 @@ bench: runtime build-bench ## kernels, export time, memory, a training step besi
 	OMP_NUM_THREADS=1 $(VENV)/python -m benchmarks.kernels
 	$(VENV)/python -m benchmarks.export_time
 	$(VENV)/python -m benchmarks.memory
-	OMP_NUM_THREADS=1 $(VENV)/python -m benchmarks.train_step
+	OMP_NUM_THREADS=1 $(VENV)/python -m benchmarks.peers --peer peft-fp32 --peer llama.cpp
 	$(VENV)/python -m benchmarks.tokenizer
 	$(VENV)/python -m benchmarks.data_prepare --rows 200000
 

@@ -11,15 +11,21 @@ import click
 
 from benchmarks.proc_status import process_memory
 from pocketlora_export.runtime.engine import Engine
-from pocketlora_export.runtime.session import Session
+from pocketlora_export.runtime.session import Compute, Session
 
 
 def probe(
-    bundle: Path, context: int, prompt: int, new_tokens: int, threads: int, backend: str = "auto"
+    bundle: Path,
+    context: int,
+    prompt: int,
+    new_tokens: int,
+    threads: int,
+    backend: str = "auto",
+    compute: Compute = "auto",
 ) -> dict[str, Any]:
     """Seconds of the prompt and a new token, and memory with an idle session and after generating."""
     engine = Engine(bundle, backend=backend, num_threads=threads)
-    session = Session(engine, context_length=context)
+    session = Session(engine, context_length=context, compute=compute)
     idle = process_memory()
     start = time.perf_counter()
     session.prefill(list(range(3, 3 + prompt)))
@@ -38,9 +44,12 @@ def probe(
 @click.option("--new-tokens", default=16, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--backend", default="auto", show_default=True)
-def main(bundle: Path, context: int, prompt: int, new_tokens: int, threads: int, backend: str) -> None:
+@click.option("--compute", type=click.Choice(["auto", "fp32", "int16"]), default="auto", show_default=True)
+def main(
+    bundle: Path, context: int, prompt: int, new_tokens: int, threads: int, backend: str, compute: Compute
+) -> None:
     """Command line of this file."""
-    click.echo(json.dumps(probe(bundle, context, prompt, new_tokens, threads, backend)))
+    click.echo(json.dumps(probe(bundle, context, prompt, new_tokens, threads, backend, compute)))
 
 
 if __name__ == "__main__":

@@ -70,15 +70,17 @@ class _Session:
 
 
 def probe(model: Path, context: int, prompt: int, new_tokens: int, threads: int) -> dict[str, Any]:
-    """Seconds a new token, and memory with an idle context and after generating."""
+    """Seconds of the prompt and a new token, and memory with an idle context and after generating."""
     session = _Session(model, context, threads)
     idle = process_memory()
+    start = time.perf_counter()
     session.decode(list(range(3, 3 + prompt)))
+    prefill = time.perf_counter() - start
     start = time.perf_counter()
     for token in range(new_tokens):
         session.decode([3 + token])
     seconds = (time.perf_counter() - start) / new_tokens
-    return {"seconds": seconds, "idle": idle, "memory": process_memory()}
+    return {"seconds": seconds, "prefill": prefill, "idle": idle, "memory": process_memory()}
 
 
 @click.command(help=__doc__)

@@ -45,9 +45,6 @@ from pocketlora_export.runtime.engine import Engine, available_delegates
 from pocketlora_export.runtime.session import Session
 from tests.support.models import TinyModel, write_model
 
-# One process makes the bundle of `llama` for all of them.
-pytestmark = pytest.mark.xdist_group("vulkan")
-
 # A relative error (norm) of a stage: what the task of the backend is held to.
 BOUND = 1e-5
 ROWS, RANK, SEGMENTS = 16, 4, 3

@@ -36,9 +36,6 @@ from pocketlora_export.recipes.recipe import ModelQuant, Recipe
 from tests.support.bundles import Bundled
 from tests.support.models import TinyModel, write_model
 
-# One process lowers for all of them.
-pytestmark = pytest.mark.xdist_group("resume")
-
 SMALL = Recipe(max_seq_len=64, train_seq_len=32, max_rank=4)
 SETTLE = 8192
 

@@ -1,0 +1,108 @@
+"""The programs that benchmarks put side by side: ours and the peers', each in a process of its own, same weights.
+
+Peers that the project does not need are installed on demand, with pip, into build/peers. What cannot be installed or
+run raises SystemExit with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.random_gguf import write_gguf
+from benchmarks.random_model import write_random_model
+from benchmarks.results import REPOSITORY, Child, run_child
+
+PEERS = REPOSITORY / "build" / "peers"
+RANK = 16
+Found = dict[str, Any]
+
+
+def install(*packages: str) -> None:
+    """Install peers beside the project's own environment; what is installed already stays."""
+    PEERS.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(PEERS)]
+    constraints = ["-c", str(REPOSITORY / "constraints.txt")]
+    wanted = [name for name in packages if not (PEERS / name).exists()]
+    if wanted and subprocess.run([*command, *constraints, *wanted], check=False).returncode:
+        raise SystemExit(f"pip could not install {' '.join(wanted)}")
+
+
+def _last_line(child: Child) -> Found:
+    found: Found = json.loads(child.stdout.splitlines()[-1])
+    return found
+
+
+@dataclass(frozen=True)
+class Contenders:
+    """Random weights of one shape below `place`, in the form that each program reads; made when first needed.
+
+    `timeout`: seconds for one run of a peer, loading included. Every measurement returns its probe's JSON.
+    """
+
+    place: Path
+    shape: str
+    threads: int
+    timeout: float
+
+    @property
+    def model(self) -> Path:
+        """The Hugging Face folder."""
+        path = self.place / "model"
+        if not path.exists():
+            write_random_model(path, self.shape)
+        return path
+
+    @property
+    def bundle(self) -> Path:
+        """Our bundle, NF4."""
+        path = self.place / "bundle"
+        if not path.exists():
+            run_child("pocketlora_export", "bundle", "-m", self.model, "-o", path, "--quant", "nf4")
+        return path
+
+    @property
+    def gguf(self) -> Path:
+        """llama.cpp's file, Q4_0."""
+        path = self.place / "model.q4_0.gguf"
+        if not path.exists():
+            write_gguf(self.model, path)
+        return path
+
+    def prepare(self) -> None:
+        """Make all that is missing, so that no measurement pays for it."""
+        _ = self.bundle, self.gguf
+
+    def train(self, rows: int, steps: int = 1) -> Found:
+        """Our training step."""
+        options = ("--rows", rows, "--rank", RANK, "--steps", steps, "--threads", self.threads)
+        return _last_line(run_child("benchmarks.train_probe", self.bundle, *options))
+
+    def peft(self, base: str, rows: int, steps: int = 1) -> Found:
+        """PEFT's, over a base of that kind."""
+        options = ("--base", base, "--rows", rows, "--rank", RANK, "--steps", steps, "--threads", self.threads)
+        if base == "bnb-nf4":
+            install("bitsandbytes", "accelerate")
+        return self._peer("benchmarks.peft_probe", self.model, *options)
+
+    def generate(self, prompt: int, compute: str = "auto") -> Found:
+        """Our prompt and new tokens."""
+        options = ("--threads", self.threads, "--prompt", prompt, "--compute", compute)
+        return _last_line(run_child("benchmarks.generate_probe", self.bundle, *options))
+
+    def llama_cpp(self, prompt: int) -> Found:
+        """llama.cpp's, with the repacked weights that it makes while loading."""
+        install("xllamacpp")
+        return self._peer("benchmarks.llama_cpp_probe", self.gguf, "--threads", self.threads, "--prompt", prompt)
+
+    def transformers(self, dtype: str, prompt: int) -> Found:
+        """transformers', in that dtype."""
+        options = ("--dtype", dtype, "--threads", self.threads, "--prompt", prompt)
+        return self._peer("benchmarks.transformers_probe", self.model, *options)
+
+    def _peer(self, module: str, *arguments: object) -> Found:
+        return _last_line(run_child(module, *arguments, extra_path=PEERS, timeout=self.timeout))
