@@ -171,13 +171,13 @@ TEST(Linear4, ARowsBitsDoNotDependOnTheNumberOfRowsOfAShortPrompt) {
   }
 }
 
-/// What 15-bit integers may change in one product: half a unit of x's 512 columns (of 16383 in the largest), half a
+/// What 15-bit integers may change in one product: half a unit of x's 1024 columns (of 16383 in the largest), half a
 /// unit of the codebook (of 8191 in the largest value), and both together.
 double int16_bound(const TestMatrix& w, const float* x, int64_t n) {
   const Q4Matrix& m = w.matrix();
   double bound = 0.0, magnitude = 0.0;
-  for (int64_t first = 0; first < m.cols; first += 512) {
-    const int64_t end = std::min<int64_t>(first + 512, m.cols);
+  for (int64_t first = 0; first < m.cols; first += 1024) {
+    const int64_t end = std::min<int64_t>(first + 1024, m.cols);
     double largest = 0.0;
     for (int64_t k = first; k < end; ++k) largest = std::max(largest, std::abs(static_cast<double>(x[k])));
     const double x_unit = largest / 16383.0;
@@ -195,7 +195,9 @@ double int16_bound(const TestMatrix& w, const float* x, int64_t n) {
 TEST(Linear4, Int16) {
   const ComputeScope scope(Compute::kInt16);
   constexpr int64_t kMost = 16;
-  for (const Q4Shape& shape : test::test_shapes()) {
+  std::vector<Q4Shape> shapes = test::test_shapes();
+  shapes.push_back({33, 2100, Quant::kNf4, 64});  // several scales of x in a row
+  for (const Q4Shape& shape : shapes) {
     const TestMatrix w(shape, 7);
     const std::vector<float> weights = w.values(), bias_values = test::random_floats(shape.rows, 9);
     std::vector<float> values = test::random_floats(kMost * shape.cols, 8);

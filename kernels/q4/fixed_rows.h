@@ -18,7 +18,7 @@
 namespace pocketlora::q4 {
 
 /// Columns of x that share a scale.
-constexpr int64_t kFixedColumns = 512;
+constexpr int64_t kFixedColumns = 1024;
 /// Columns of x that are rounded at once, and the most whose products are summed as integers.
 constexpr int64_t kFixedSpan = 64;
 /// The largest integer of x, and of a scheme's values: a lane sums 16 products, 16 * 8191 * 16383 < 2^31.

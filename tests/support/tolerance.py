@@ -28,7 +28,7 @@ def gradient_bound(tiny: TinyModel) -> float:
 def int16_bound(tiny: TinyModel) -> float:
     """The same where products of few rows are computed in 15-bit integers; at most 1e-3.
 
-    Half a unit of the largest of n values, in each of them, is at most sqrt(n) / 2 units of their norm: 11.4 · 2^-14
-    for 512 columns of the row, 4 · 2^-13 for the 64 of a group with the codebook.
+    Half a unit of the largest of n values, in each of them, is at most sqrt(n) / 2 units of their norm: 16 · 2^-14
+    for 1024 columns of the row, 4 · 2^-13 for the 64 of a group with the codebook.
     """
-    return min(1e-3, forward_bound(tiny) + 20 * 2.0**-14 * (CHAIN * tiny.layers + 1))
+    return min(1e-3, forward_bound(tiny) + 24 * 2.0**-14 * (CHAIN * tiny.layers + 1))
