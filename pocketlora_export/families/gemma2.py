@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from pocketlora_export.families.base import Linears
 from pocketlora_export.families.config_keys import ConfigKeys, list_problems, optional_size, shown
-from pocketlora_export.families.llama import LlamaModel
-from pocketlora_export.families.qwen2 import FULL, SLIDING
+from pocketlora_export.families.sliding import FULL, SLIDING, SlidingLayersModel
 from pocketlora_export.graphs.parts.attention import SelfAttention
 from pocketlora_export.graphs.parts.block import DecoderBlock
 from pocketlora_export.graphs.parts.norm import Norm, RmsNorm
@@ -32,7 +31,7 @@ def cap_problems(config: Mapping[str, Any], key: str) -> list[str]:
     return [f"{key}: expected a positive number or null, found {shown(cap)}"]
 
 
-class Gemma2Model(LlamaModel):
+class Gemma2Model(SlidingLayersModel):
     """Hugging Face `Gemma2ForCausalLM`, and what Gemma 3 shares with it."""
 
     family: ClassVar[str] = "gemma2"
@@ -54,20 +53,6 @@ class Gemma2Model(LlamaModel):
         if not problems and slides and config.get("sliding_window", 1) is None:
             problems.append(f"sliding_window: expected a positive integer for layers of {SLIDING}, found None")
         return problems
-
-    def layer_kinds(self) -> Sequence[str]:
-        """See `DecoderModel.layer_kinds`."""
-        return ["sliding" if kind == SLIDING else "full" for kind in self.config.layer_types]
-
-    def window(self, kind: str) -> int | None:
-        """See `LlamaModel.window`."""
-        window: int | None = self.config.sliding_window
-        return window if kind == "sliding" else None
-
-    @property
-    def sliding_window(self) -> int | None:
-        """See `DecoderModel.sliding_window`."""
-        return self.window("sliding") if "sliding" in self.layer_kinds() else None
 
     @property
     def embedding_scale(self) -> float:

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from pocketlora_export.families.base import RopeFacts, rope_facts_of
 from pocketlora_export.families.config_keys import ConfigKeys, shown
 from pocketlora_export.families.gemma2 import GEMMA_IGNORED, GEMMA_KEYS, Gemma2Model
-from pocketlora_export.families.qwen2 import FULL, SLIDING
 from pocketlora_export.families.rotary import rope_parameters, rotary_table
+from pocketlora_export.families.sliding import FULL, SLIDING
 from pocketlora_export.graphs.parts.attention import Rotary
 from pocketlora_export.graphs.parts.ends import RotaryTable
 from pocketlora_export.graphs.parts.norm import Norm

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pocketlora_export.families.config_keys import ConfigKeys, list_problems, optional_size
-from pocketlora_export.families.llama import LlamaModel
-
-SLIDING, FULL = "sliding_attention", "full_attention"
+from pocketlora_export.families.sliding import FULL, SLIDING, SlidingLayersModel
 
 
-class Qwen2Model(LlamaModel):
+class Qwen2Model(SlidingLayersModel):
     """Hugging Face `Qwen2ForCausalLM`."""
 
     family: ClassVar[str] = "qwen2"
@@ -31,20 +29,6 @@ class Qwen2Model(LlamaModel):
         if not problems and SLIDING in (config.get("layer_types") or ()) and not slides:
             problems.append(f"layer_types: {SLIDING} needs use_sliding_window and a sliding_window")
         return problems
-
-    def layer_kinds(self) -> Sequence[str]:
-        """See `DecoderModel.layer_kinds`."""
-        return ["sliding" if kind == SLIDING else "full" for kind in self.config.layer_types]
-
-    def window(self, kind: str) -> int | None:
-        """See `LlamaModel.window`."""
-        window: int | None = self.config.sliding_window
-        return window if kind == "sliding" else None
-
-    @property
-    def sliding_window(self) -> int | None:
-        """See `DecoderModel.sliding_window`."""
-        return self.window("sliding") if "sliding" in self.layer_kinds() else None
 
     @property
     def qkv_bias(self) -> bool:

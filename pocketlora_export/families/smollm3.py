@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pocketlora_export.families.config_keys import ConfigKeys, list_problems, optional_size, shown
 from pocketlora_export.families.llama import LlamaModel
-from pocketlora_export.families.qwen2 import FULL, SLIDING
+from pocketlora_export.families.sliding import FULL, SLIDING
 from pocketlora_export.graphs.parts.attention import Rotary
 
 
