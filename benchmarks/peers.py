@@ -68,7 +68,9 @@ def generation(given: Contenders, prompt: int, peers: tuple[str, ...]) -> dict[s
 
 
 def rows_of(work: str, contenders: Mapping[str, Contender], key: str, tokens: int) -> list[Row]:
-    """A row for each program; `key` names the seconds that `tokens` tokens took."""
+    """A row for each program; `key` names the seconds that `tokens` tokens took. Nothing can be said without ours."""
+    if not contenders[OURS].runs:
+        raise SystemExit(f"{work}: {OURS} did not run: {contenders[OURS].failure}")
     ours = [run[key] for run in contenders[OURS].runs]
     table: list[Row] = []
     for name, contender in contenders.items():
