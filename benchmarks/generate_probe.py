@@ -44,7 +44,7 @@ def probe(
 @click.option("--new-tokens", default=16, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--backend", default="auto", show_default=True)
-@click.option("--compute", type=click.Choice(["auto", "fp32", "int16"]), default="auto", show_default=True)
+@click.option("--compute", type=click.Choice(["auto", "fp32", "int16", "int8"]), default="auto", show_default=True)
 def main(
     bundle: Path, context: int, prompt: int, new_tokens: int, threads: int, backend: str, compute: Compute
 ) -> None:

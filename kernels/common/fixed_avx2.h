@@ -1,20 +1,20 @@
 #pragma once
 
-#include "kernels/common/simd_avx2.h"
+#include "kernels/common/integers_avx2.h"
 
 namespace pocketlora {
 
 /// 16-bit integers of AVX2 for products of rows and 4-bit codes. Only for files that are compiled with its flags.
-struct FixedAvx2 : Avx2 {
+struct FixedAvx2 : IntegersAvx2 {
   using I = __m256i;  ///< 8 values of the even row of a pair, and 8 of the odd one
-  /// x is stored twice: 8 columns for either half of a vector.
-  static constexpr int kCopies = 2;
+  /// The largest integer of x, and of a scheme's values: a lane sums 16 products, 16 * 8191 * 16383 < 2^31.
+  static constexpr float kValueLimit = 16383.0f, kCodeLimit = 8191.0f;
+  /// Columns of x that share a scale. More than a span: multiply() leaves it out.
+  static constexpr int64_t kScaleColumns = 1024;
+  /// 32 columns of x, stored twice: 8 columns for either half of a vector.
+  static constexpr int64_t kUnitBytes = 128;
   /// Vectors of 32 columns of a row pair.
   static constexpr int kPairVectors = 4;
-  /// Vectors of sums of a row pair: the even row's four lanes, then the odd row's.
-  static constexpr int kPairSums = 1;
-  /// The scales of a row pair.
-  using PairScale = F;
 
   /// The 16 integers of a scheme: their low and their high bytes.
   struct CodeTable {
@@ -45,54 +45,32 @@ struct FixedAvx2 : Avx2 {
     }
   }
 
-  static PairScale pair_scale(const float* scales) {
-    return _mm256_blend_ps(_mm256_broadcast_ss(scales), _mm256_broadcast_ss(scales + 1), 0xF0);
-  }
-
   /// sums += scale * (w times kColumns columns of x)
   template <int kColumns>
-  static void multiply(const I w[kColumns / 8], const int16_t* x, PairScale scale, F sums[kPairSums]) {
+  static void multiply(const I w[kColumns / 8], const uint8_t* x, PairScale scale, float, F sums[kPairSums]) {
     sums[0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot<kColumns / 8>(w, x)), scale, sums[0]);
   }
 
-  /// The sums of the even and of the odd row.
-  static void pair_sum(const F sums[kPairSums], float out[2]) {
-    const __m128 pairs = _mm_hadd_ps(_mm256_castps256_ps128(sums[0]), _mm256_extractf128_ps(sums[0], 1));
-    _mm_storel_pi(reinterpret_cast<__m64*>(out), _mm_hadd_ps(pairs, pairs));
-  }
-
-  /// @return the bits of the largest magnitude of 64 columns.
-  static int32_t largest_bits(const float* x) {
-    const __m256i sign = _mm256_set1_epi32(0x7FFFFFFF);
-    __m256i most = _mm256_setzero_si256();
-    for (int i = 0; i < 64; i += 8) {
-      most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(load(x + i)), sign));
-    }
-    __m128i half = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
-    half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0x4E));
-    return _mm_cvtsi128_si32(_mm_max_epi32(half, _mm_shuffle_epi32(half, 0xB1)));
-  }
-
   /// 64 columns times `inverse`, rounded to nearest even, 8 columns twice at a time.
-  static void quantize(const float* x, float inverse, int16_t* out) {
+  static void quantize(const float* x, float inverse, uint8_t* out) {
     const F by = set1(inverse);
-    for (int i = 0; i < 64; i += 16, out += 32) {
+    for (int i = 0; i < 64; i += 16, out += 64) {
       const __m256i a = _mm256_cvtps_epi32(mul(load(x + i), by)), b = _mm256_cvtps_epi32(mul(load(x + i + 8), by));
       const __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute2x128_si256(both, both, 0x00));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 16), _mm256_permute2x128_si256(both, both, 0x11));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 32), _mm256_permute2x128_si256(both, both, 0x11));
     }
   }
 
  private:
   /// The products' sums, added as a tree.
   template <int kVectors>
-  static __m256i dot(const I* w, const int16_t* x) {
+  static __m256i dot(const I* w, const uint8_t* x) {
     if constexpr (kVectors == 1) {
       return _mm256_madd_epi16(*w, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
     } else {
       constexpr int kHalf = kVectors / 2;
-      return _mm256_add_epi32(dot<kHalf>(w, x), dot<kVectors - kHalf>(w + kHalf, x + 16 * kHalf));
+      return _mm256_add_epi32(dot<kHalf>(w, x), dot<kVectors - kHalf>(w + kHalf, x + 32 * kHalf));
     }
   }
 };

@@ -1,18 +1,18 @@
 #pragma once
 
-#include "kernels/common/simd_neon.h"
+#include "kernels/common/integers_neon.h"
 
 namespace pocketlora {
 
 /// 16-bit integers of baseline aarch64 for products of rows and 4-bit codes. The members mean what they mean in
 /// FixedAvx2.
-struct FixedNeon : Neon {
+struct FixedNeon : IntegersNeon {
   using I = int16x8_t;  ///< 8 values of one row
-  static constexpr int kCopies = 1;
+  static constexpr float kValueLimit = 16383.0f, kCodeLimit = 8191.0f;
+  static constexpr int64_t kScaleColumns = 1024;
+  static constexpr int64_t kUnitBytes = 64;  ///< 32 columns of x, in their order
   /// Vectors of 32 columns of a row pair: the even row's, then the odd row's.
   static constexpr int kPairVectors = 8;
-  static constexpr int kPairSums = 2;
-  using PairScale = const float*;
 
   struct CodeTable {
     uint8x16_t low, high;
@@ -31,10 +31,9 @@ struct FixedNeon : Neon {
     }
   }
 
-  static PairScale pair_scale(const float* scales) { return scales; }
-
   template <int kColumns>
-  static void multiply(const I w[kColumns / 4], const int16_t* x, PairScale scale, F sums[kPairSums]) {
+  static void multiply(const I w[kColumns / 4], const uint8_t* bytes, PairScale scale, float, F sums[kPairSums]) {
+    const auto* x = reinterpret_cast<const int16_t*>(bytes);
     constexpr int kVectors = kColumns / 8;
     I values[kVectors];
     for (int i = 0; i < kVectors; ++i) values[i] = vld1q_s16(x + 8 * i);
@@ -44,20 +43,9 @@ struct FixedNeon : Neon {
     }
   }
 
-  static void pair_sum(const F sums[kPairSums], float out[2]) {
-    for (int row = 0; row < kPairSums; ++row) out[row] = sum(sums[row]);
-  }
-
-  static int32_t largest_bits(const float* x) {
-    uint32x4_t most = vdupq_n_u32(0);
-    for (int i = 0; i < 64; i += 4) {
-      most = vmaxq_u32(most, vandq_u32(vreinterpretq_u32_f32(load(x + i)), vdupq_n_u32(0x7FFFFFFF)));
-    }
-    return static_cast<int32_t>(vmaxvq_u32(most));
-  }
-
   /// The columns keep their order.
-  static void quantize(const float* x, float inverse, int16_t* out) {
+  static void quantize(const float* x, float inverse, uint8_t* bytes) {
+    auto* out = reinterpret_cast<int16_t*>(bytes);
     const F by = set1(inverse);
     for (int i = 0; i < 64; i += 8) {
       const int32x4_t low = vcvtnq_s32_f32(mul(load(x + i), by)), high = vcvtnq_s32_f32(mul(load(x + i + 4), by));

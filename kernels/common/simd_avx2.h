@@ -7,11 +7,13 @@
 namespace pocketlora {
 
 struct FixedAvx2;
+struct BytesAvx2;
 
 /// Vectors of AVX2 + FMA + F16C. Only for files that are compiled with those flags.
 struct Avx2 {
   /// The 16-bit integers of the same instruction set (common/fixed_*.h).
   using Fixed = FixedAvx2;
+  using Bytes = BytesAvx2;
   using F = __m256;
   static constexpr int kLanes = 8;
   /// Rows of the left operand in one register tile of a product.

@@ -9,11 +9,13 @@
 namespace pocketlora {
 
 struct FixedAvx512;
+struct BytesAvx512;
 
 /// Vectors of AVX-512 (F, BW, DQ, VL). Only for files that are compiled with those flags. The members mean what they
 /// mean in Avx2.
 struct Avx512 {
   using Fixed = FixedAvx512;
+  using Bytes = BytesAvx512;
   using F = __m512;
   static constexpr int kLanes = 16;
   static constexpr int kTileRows = 8;

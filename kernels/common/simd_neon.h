@@ -7,10 +7,12 @@
 namespace pocketlora {
 
 struct FixedNeon;
+struct BytesNeon;
 
 /// Vectors of baseline aarch64 (Advanced SIMD). The members mean what they mean in Avx2.
 struct Neon {
   using Fixed = FixedNeon;
+  using Bytes = BytesNeon;
   using F = float32x4_t;
   static constexpr int kLanes = 4;
   static constexpr int kTileRows = 6;

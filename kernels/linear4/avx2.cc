@@ -1,3 +1,4 @@
+#include "kernels/common/bytes_avx2.h"
 #include "kernels/common/fixed_avx2.h"
 #include "kernels/linear4/generic.h"
 

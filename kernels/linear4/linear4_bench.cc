@@ -31,9 +31,14 @@ void forward(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
   bench::count(state, o.flops(), o.bytes());
 }
 
-/// The same with 16-bit integers, for the few rows that have them.
+/// The same in integers, for the few rows that have them.
 void int16(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
   const ComputeScope scope(Compute::kInt16);
+  forward(state, isa, kernel);
+}
+
+void int8(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
+  const ComputeScope scope(Compute::kInt8);
   forward(state, isa, kernel);
 }
 
@@ -78,6 +83,7 @@ void backward_shapes(benchmark::internal::Benchmark* b) {
 #define PL_KERNEL(isa, forward_fn, backward_fn)                                                                    \
   BENCHMARK_CAPTURE(forward, forward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(forward_shapes); \
   BENCHMARK_CAPTURE(int16, forward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(int16_shapes);     \
+  BENCHMARK_CAPTURE(int8, forward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(int16_shapes);      \
   BENCHMARK_CAPTURE(backward, backward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(backward_shapes);
 #include "kernels/linear4/kernels.inc"
 #undef PL_KERNEL

@@ -171,19 +171,29 @@ TEST(Linear4, ARowsBitsDoNotDependOnTheNumberOfRowsOfAShortPrompt) {
   }
 }
 
-/// What 15-bit integers may change in one product: half a unit of x's 1024 columns (of 16383 in the largest), half a
-/// unit of the codebook (of 8191 in the largest value), and both together.
-double int16_bound(const TestMatrix& w, const float* x, int64_t n) {
+/// One of the integer computations: its largest integers, and how many columns of x share a scale.
+struct Integers {
+  Compute compute;
+  const char* name;
+  double x_limit, w_limit;
+  int64_t columns;
+};
+constexpr Integers kIntegers[] = {{Compute::kInt16, "int16", 16383.0, 8191.0, 1024},
+                                  {Compute::kInt8, "int8", 127.0, 63.0, 64}};
+
+/// What integers may change in one product: half a unit of x's columns that share a scale, half a unit of the codebook,
+/// and both together.
+double integer_bound(const Integers& integers, const TestMatrix& w, const float* x, int64_t n) {
   const Q4Matrix& m = w.matrix();
   double bound = 0.0, magnitude = 0.0;
-  for (int64_t first = 0; first < m.cols; first += 1024) {
-    const int64_t end = std::min<int64_t>(first + 1024, m.cols);
+  for (int64_t first = 0; first < m.cols; first += integers.columns) {
+    const int64_t end = std::min<int64_t>(first + integers.columns, m.cols);
     double largest = 0.0;
     for (int64_t k = first; k < end; ++k) largest = std::max(largest, std::abs(static_cast<double>(x[k])));
-    const double x_unit = largest / 16383.0;
+    const double x_unit = largest / integers.x_limit;
     for (int64_t k = first; k < end; ++k) {
       // The codebook's values are at most 8 (int4, where the integers are exact) or 1 (nf4) times the scale.
-      const double w_unit = m.quant == Quant::kInt4 ? 0.0 : static_cast<double>(w.scale(n, k)) / 8191.0;
+      const double w_unit = m.quant == Quant::kInt4 ? 0.0 : static_cast<double>(w.scale(n, k)) / integers.w_limit;
       bound += 0.5 * x_unit * std::abs(static_cast<double>(w.value(n, k))) +
                0.5 * w_unit * std::abs(static_cast<double>(x[k])) + 0.25 * x_unit * w_unit;
       magnitude += std::abs(static_cast<double>(x[k]) * static_cast<double>(w.value(n, k)));
@@ -192,8 +202,12 @@ double int16_bound(const TestMatrix& w, const float* x, int64_t n) {
   return bound + test::sum_bound(m.cols, magnitude);
 }
 
-TEST(Linear4, Int16) {
-  const ComputeScope scope(Compute::kInt16);
+class Linear4Integers : public ::testing::TestWithParam<Integers> {};
+INSTANTIATE_TEST_SUITE_P(Computes, Linear4Integers, ::testing::ValuesIn(kIntegers),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST_P(Linear4Integers, WithinTheirUnits) {
+  const ComputeScope scope(GetParam().compute);
   constexpr int64_t kMost = 16;
   std::vector<Q4Shape> shapes = test::test_shapes();
   shapes.push_back({33, 2100, Quant::kNf4, 64});  // several scales of x in a row
@@ -208,7 +222,8 @@ TEST(Linear4, Int16) {
     });
     std::vector<double> bounds;
     for (int64_t i = 0; i < kMost; ++i) {
-      for (int64_t n = 0; n < shape.rows; ++n) bounds.push_back(int16_bound(w, values.data() + i * shape.cols, n));
+      for (int64_t n = 0; n < shape.rows; ++n)
+        bounds.push_back(integer_bound(GetParam(), w, values.data() + i * shape.cols, n));
     }
     const Guarded<float> bias(bias_values);
     for (int64_t n_rows : {1, 2, 3, 4, 7, 8, 11, 16}) {
@@ -230,22 +245,22 @@ TEST(Linear4, Int16) {
   }
 }
 
-TEST(Linear4, Int16IsAnotherComputation) {
+TEST_P(Linear4Integers, AreAnotherComputation) {
   const TestMatrix w({64, 512, Quant::kNf4, 64}, 12);
   const std::vector<float> x = test::random_floats(512, 13);
   for (Isa isa : supported_isas()) {
     if (isa == Isa::kScalar) continue;  // it has fp32 only
-    std::vector<float> fp32(64), int16(64);
+    std::vector<float> fp32(64), integers(64);
     linear4(x.data(), 1, w.matrix(), nullptr, fp32.data(), isa);
-    const ComputeScope scope(Compute::kInt16);
-    linear4(x.data(), 1, w.matrix(), nullptr, int16.data(), isa);
-    EXPECT_NE(fp32, int16) << isa_name(isa);
+    const ComputeScope scope(GetParam().compute);
+    linear4(x.data(), 1, w.matrix(), nullptr, integers.data(), isa);
+    EXPECT_NE(fp32, integers) << isa_name(isa);
   }
   EXPECT_EQ(active_compute(), Compute::kFloat32);
 }
 
-TEST(Linear4, Int16KeepsWhatIsNotFinite) {
-  const ComputeScope scope(Compute::kInt16);
+TEST_P(Linear4Integers, KeepWhatIsNotFinite) {
+  const ComputeScope scope(GetParam().compute);
   const TestMatrix w({16, 256, Quant::kNf4, 64}, 12);
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (const int64_t column : {0, 70, 255}) {
@@ -259,8 +274,8 @@ TEST(Linear4, Int16KeepsWhatIsNotFinite) {
   }
 }
 
-TEST(Linear4, Int16OfVerySmallAndZeroRows) {
-  const ComputeScope scope(Compute::kInt16);
+TEST_P(Linear4Integers, VerySmallAndZeroRows) {
+  const ComputeScope scope(GetParam().compute);
   const TestMatrix w({16, 256, Quant::kNf4, 64}, 12);
   for (const float size : {0.0f, 1e-42f, 1e-31f}) {
     const std::vector<float> x(256, size);
@@ -272,8 +287,8 @@ TEST(Linear4, Int16OfVerySmallAndZeroRows) {
   }
 }
 
-TEST(Linear4, Int16TheNumberOfRowsAndThreadsDoesNotMatter) {
-  const ComputeScope scope(Compute::kInt16);
+TEST_P(Linear4Integers, TheNumberOfRowsAndThreadsDoesNotMatter) {
+  const ComputeScope scope(GetParam().compute);
   const Q4Shape shape{330, 1100, Quant::kNf4, 64};
   const TestMatrix w(shape, 16);
   const std::vector<float> x = test::random_floats(16 * shape.cols, 17);

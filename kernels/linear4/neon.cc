@@ -1,3 +1,4 @@
+#include "kernels/common/bytes_neon.h"
 #include "kernels/common/fixed_neon.h"
 #include "kernels/linear4/generic.h"
 

@@ -1,3 +1,4 @@
+#include "kernels/common/bytes_avx512.h"
 #include "kernels/common/fixed_avx512.h"
 #include "kernels/lora_linear/generic.h"
 

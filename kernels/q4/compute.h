@@ -5,10 +5,12 @@ namespace pocketlora {
 /// How the forward products of at most 16 rows are computed (docs/layout.md). The values are those of the C API.
 enum class Compute : int {
   kFloat32 = 0,  ///< fp32 throughout
-  kInt16 = 1,    ///< rows and codebook in 15 bits, exact integer sums inside a group, fp32 between groups
+  kInt16 = 1,    ///< rows in 15 bits and codebook in 14, exact integer sums inside a group, fp32 between groups
+  kInt8 = 2,     ///< rows in 8 bits and codebook in 7, likewise
 };
 
-/// @return what is fastest on this machine among what was measured: kInt16 with AVX2, kFloat32 otherwise.
+/// @return what is fastest on this machine among what was measured and cannot be told from fp32 by what a model says:
+/// kInt16 with AVX2, kFloat32 otherwise.
 Compute fastest_compute();
 
 /// @return what the calling thread asked for; kFloat32 unless a ComputeScope says otherwise.

@@ -10,19 +10,18 @@
 #include "kernels/q4/decode.h"
 #include "kernels/q4/q4.h"
 
-/// The forward product of a few rows in 16-bit integers, for T = FixedAvx2 and its kin (common/fixed_*.h).
+/// The forward product of a few rows in integers, for T = FixedAvx2 or BytesAvx2 and their kin (common/fixed_*.h,
+/// common/bytes_*.h).
 ///
-/// Each kFixedColumns columns of a row become integers of at most 16383 with a scale of their own, and so do the 16
-/// values of the scheme. The sums of 64 columns fit 32 bits and are exact; W's scales come in once a group, those of x
-/// once in kFixedColumns.
+/// Each T::kScaleColumns columns of a row become integers of at most T::kValueLimit with a scale of their own, and the
+/// 16 values of the scheme become integers of at most T::kCodeLimit. The sums of 64 columns are exact; W's scales come
+/// in once a group, those of x with them or once in T::kScaleColumns, where these are more than a span.
 namespace pocketlora::q4 {
 
-/// Columns of x that share a scale.
-constexpr int64_t kFixedColumns = 1024;
 /// Columns of x that are rounded at once, and the most whose products are summed as integers.
 constexpr int64_t kFixedSpan = 64;
-/// The largest integer of x, and of a scheme's values: a lane sums 16 products, 16 * 8191 * 16383 < 2^31.
-constexpr float kFixedLimit = 16383.0f, kCodeLimit = 8191.0f;
+/// Columns of one unit of T's integers: the smallest group.
+constexpr int64_t kFixedUnit = 32;
 
 /// A scheme's values as integers, and what one of them is worth.
 struct FixedCodebook {
@@ -30,32 +29,34 @@ struct FixedCodebook {
   float unit;
 };
 
-inline FixedCodebook fixed_codebook(Quant quant) {
+/// @param limit the largest integer.
+inline FixedCodebook fixed_codebook(Quant quant, float limit) {
   const float* values = q4_codebook(quant);
   float largest = 0.0f;
   for (int i = 0; i < 16; ++i) largest = std::max(largest, std::fabs(values[i]));
   // A whole number of units in 1: the integers of int4 are exact.
-  const float units = std::floor(kCodeLimit / largest);
+  const float units = std::floor(limit / largest);
   FixedCodebook codebook;
   for (int i = 0; i < 16; ++i) codebook.values[i] = static_cast<int16_t>(std::lrint(values[i] * units));
   codebook.unit = 1.0f / units;
   return codebook;
 }
 
-/// Rows of x as integers: `values` [n_rows, step], T::kCopies of each; `scales` [n_rows, scale_step].
+/// Rows of x as integers: `values` [n_rows, step], units of T::kUnitBytes; `scales` [n_rows, scale_step].
 struct FixedRows {
-  const int16_t* values;
+  const uint8_t* values;
   const float* scales;
   int64_t step, scale_step;
 };
 
-/// Rounds `columns` values, at most kFixedColumns, to T::kCopies * `padded` integers. @return the scale: the largest
-/// magnitude / kFixedLimit; not finite when a column is not.
+/// Rounds `columns` values, at most T::kScaleColumns, to `padded` integers. @return the scale: the largest magnitude /
+/// T::kValueLimit; not finite when a column is not.
 template <class T>
-float fix_block(const float* x, int64_t columns, int64_t padded, int16_t* out) {
-  // Below it, kFixedLimit / largest would overflow; such a row adds nothing that fp32 could hold beside the others.
+float fix_block(const float* x, int64_t columns, int64_t padded, uint8_t* out) {
+  // Below it, the limit / largest would overflow; such a row adds nothing that fp32 could hold beside the others.
   constexpr float kSmallest = 1e-30f;
   float rest[kFixedSpan] = {};
+  constexpr int64_t kSpanBytes = kFixedSpan / kFixedUnit * T::kUnitBytes;
   const int64_t whole = columns / kFixedSpan * kFixedSpan;
   std::copy(x + whole, x + columns, rest);
   const auto span = [&](int64_t first) { return first < whole ? x + first : rest; };
@@ -64,15 +65,15 @@ float fix_block(const float* x, int64_t columns, int64_t padded, int16_t* out) {
   for (int64_t first = 0; first < columns; first += kFixedSpan) bits = std::max(bits, T::largest_bits(span(first)));
   float largest;
   std::memcpy(&largest, &bits, sizeof(largest));
-  const float inverse = largest < kSmallest ? 0.0f : kFixedLimit / largest;
-  for (int64_t first = 0; first < padded; first += kFixedSpan, out += T::kCopies * kFixedSpan) {
+  const float inverse = largest < kSmallest ? 0.0f : T::kValueLimit / largest;
+  for (int64_t first = 0; first < padded; first += kFixedSpan, out += kSpanBytes) {
     if (first < columns) {
       T::quantize(span(first), inverse, out);
     } else {
-      std::fill(out, out + T::kCopies * kFixedSpan, int16_t{0});
+      std::memset(out, 0, kSpanBytes);
     }
   }
-  return largest < kSmallest ? 0.0f : largest / kFixedLimit;
+  return largest < kSmallest ? 0.0f : largest / T::kValueLimit;
 }
 
 /// @param unit what an integer of the codebook is worth; it goes into the scales.
@@ -80,20 +81,26 @@ template <class T>
 FixedRows fix_rows(const float* x, int64_t n_rows, const Q4Matrix& w, float unit, ScratchFrame& frame) {
   const int64_t padded = w.col_tiles() * kTileCols;
   // As in gemv_rows: rows a power of two apart would share the same few lines of the nearest cache.
-  const int64_t step = T::kCopies * padded + 2 * kFixedSpan;
-  const int64_t scale_step = (padded + kFixedColumns - 1) / kFixedColumns;
-  auto* values = reinterpret_cast<int16_t*>(frame.floats(n_rows * step / 2));
+  const int64_t step = padded / kFixedUnit * T::kUnitBytes + 256;
+  const int64_t scale_step = gemm::ceil_div(padded, T::kScaleColumns);
+  auto* values = reinterpret_cast<uint8_t*>(frame.floats(n_rows * step / static_cast<int64_t>(sizeof(float))));
   float* scales = frame.floats(n_rows * scale_step);
   for (int64_t i = 0; i < n_rows; ++i) {
     for (int64_t block = 0; block < scale_step; ++block) {
-      const int64_t first = block * kFixedColumns;
-      scales[i * scale_step + block] =
-          unit * fix_block<T>(x + i * w.cols + first, std::min(w.cols - first, kFixedColumns),
-                              std::min(padded - first, kFixedColumns), values + i * step + T::kCopies * first);
+      const int64_t first = block * T::kScaleColumns;
+      // Where the last tile is mostly padding, a block may have no column.
+      const int64_t columns = std::clamp<int64_t>(w.cols - first, 0, T::kScaleColumns);
+      scales[i * scale_step + block] = unit * fix_block<T>(x + i * w.cols + std::min(first, w.cols), columns,
+                                                           std::min(padded - first, T::kScaleColumns),
+                                                           values + i * step + first / kFixedUnit * T::kUnitBytes);
     }
   }
   return {values, scales, step, scale_step};
 }
+
+/// Whether x has a scale for each span: multiply() takes it.
+template <class T>
+constexpr bool scales_each_span = T::kScaleColumns <= kFixedSpan;
 
 /// The sums of a panel's row pairs with kRows rows of x.
 template <class T, int kRows>
@@ -108,22 +115,25 @@ inline void clear(FixedSums<T, kRows>& sums) {
   }
 }
 
-/// Adds tile `tile` times its columns of x (`x`: those of the first row) to the sums, but for the scales of x.
+/// Adds a tile times its columns of x to the sums. @param x the first row's integers at the tile's columns.
+/// @param x_scales the same of its scales; unused where multiply() leaves them out. @param bytes of a tile.
 template <class T, int kRows, int kGroup>
-inline void fixed_tile(const uint8_t* tile, int64_t bytes, const typename T::CodeTable& table, const int16_t* x,
-                       int64_t x_step, FixedSums<T, kRows>& sums) {
+inline void fixed_tile(const uint8_t* tile, int64_t bytes, const typename T::CodeTable& table, const uint8_t* x,
+                       const float* x_scales, const FixedRows& rows, FixedSums<T, kRows>& sums) {
   constexpr int kSpan = kGroup < kFixedSpan ? kGroup : kFixedSpan;
   const TileScales<T> scales(tile, kTileCols / kGroup);
   T::prefetch(tile + 2 * bytes + kCodeBytes);
   for (int64_t k = 0; k < kTileCols; k += kSpan) {
+    const uint8_t* columns = x + k / kFixedUnit * T::kUnitBytes;
     for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
       const uint8_t* line = tile + (k / kLineBytes * 8 + pair) * kLineBytes;
       T::prefetch(line + 2 * bytes);
-      typename T::I w[kSpan / 32 * T::kPairVectors];
+      typename T::I w[kSpan / kFixedUnit * T::kPairVectors];
       T::template decode<kSpan>(line + k % kLineBytes, table, w);
       const typename T::PairScale scale = T::pair_scale(scales.values[k / kGroup] + 2 * pair);
       PL_UNROLL for (int i = 0; i < kRows; ++i) {
-        T::template multiply<kSpan>(w, x + T::kCopies * k + i * x_step, scale, sums[pair][i]);
+        const float x_scale = scales_each_span<T> ? x_scales[i * rows.scale_step + k / T::kScaleColumns] : 1.0f;
+        T::template multiply<kSpan>(w, columns + i * rows.step, scale, x_scale, sums[pair][i]);
       }
     }
   }
@@ -133,21 +143,28 @@ inline void fixed_tile(const uint8_t* tile, int64_t bytes, const typename T::Cod
 template <class T, int kRows, int kGroup>
 void fixed_panel(const FixedRows& x, const Q4Matrix& w, const typename T::CodeTable& table, int64_t row_tile,
                  float out[kRows][kTileRows]) {
-  constexpr int64_t kTiles = kFixedColumns / kTileCols;
-  FixedSums<T, kRows> sums, part;
+  FixedSums<T, kRows> sums;
   clear<T, kRows>(sums);
   const int64_t bytes = w.tile_bytes();
-  for (int64_t block = 0; block < x.scale_step; ++block) {
-    clear<T, kRows>(part);
-    const int64_t last = std::min((block + 1) * kTiles, w.col_tiles());
-    for (int64_t c = block * kTiles; c < last; ++c) {
-      fixed_tile<T, kRows, kGroup>(w.tile(row_tile, c), bytes, table, x.values + T::kCopies * c * kTileCols, x.step,
-                                   part);
-    }
-    for (int i = 0; i < kRows; ++i) {
-      const typename T::F scale = T::set1(x.scales[i * x.scale_step + block]);
-      for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
-        for (int s = 0; s < T::kPairSums; ++s) sums[pair][i][s] = T::fma(part[pair][i][s], scale, sums[pair][i][s]);
+  const auto add_tile = [&](int64_t c, FixedSums<T, kRows>& to) {
+    fixed_tile<T, kRows, kGroup>(w.tile(row_tile, c), bytes, table,
+                                 x.values + c * (kTileCols / kFixedUnit) * T::kUnitBytes,
+                                 x.scales + c * kTileCols / T::kScaleColumns, x, to);
+  };
+  if constexpr (scales_each_span<T>) {
+    for (int64_t c = 0; c < w.col_tiles(); ++c) add_tile(c, sums);
+  } else {
+    constexpr int64_t kTiles = T::kScaleColumns / kTileCols;
+    FixedSums<T, kRows> part;
+    for (int64_t block = 0; block < x.scale_step; ++block) {
+      clear<T, kRows>(part);
+      const int64_t last = std::min((block + 1) * kTiles, w.col_tiles());
+      for (int64_t c = block * kTiles; c < last; ++c) add_tile(c, part);
+      for (int i = 0; i < kRows; ++i) {
+        const typename T::F scale = T::set1(x.scales[i * x.scale_step + block]);
+        for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
+          for (int s = 0; s < T::kPairSums; ++s) sums[pair][i][s] = T::fma(part[pair][i][s], scale, sums[pair][i][s]);
+        }
       }
     }
   }
@@ -183,7 +200,7 @@ void fixed_block(const FixedRows& all, const Q4Matrix& w, const typename T::Code
 template <class T>
 void fixed_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
   ScratchFrame frame;
-  const FixedCodebook codebook = fixed_codebook(w.quant);
+  const FixedCodebook codebook = fixed_codebook(w.quant, T::kCodeLimit);
   const FixedRows rows = fix_rows<T>(x, n_rows, w, codebook.unit, frame);
   parallel_for(0, w.row_tiles(), 4, [&](int64_t begin, int64_t end) {
     const typename T::CodeTable table = T::code_table(codebook.values);

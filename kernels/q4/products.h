@@ -18,8 +18,14 @@ namespace pocketlora::q4 {
 /// y = x * W^T + bias as the thread asked for it. @param x [n_rows, w.cols], n_rows at most kGemvRows.
 template <class V>
 void few_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
-  if (active_compute() == Compute::kInt16) return fixed_rows<typename V::Fixed>(x, n_rows, w, bias, y);
-  gemv_rows<V>(x, n_rows, w, bias, y);
+  switch (active_compute()) {
+    case Compute::kInt8:
+      return fixed_rows<typename V::Bytes>(x, n_rows, w, bias, y);
+    case Compute::kInt16:
+      return fixed_rows<typename V::Fixed>(x, n_rows, w, bias, y);
+    case Compute::kFloat32:
+      return gemv_rows<V>(x, n_rows, w, bias, y);
+  }
 }
 
 /// Rows of activations that are worked on at once; it bounds the scratch.

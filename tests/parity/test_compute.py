@@ -1,4 +1,4 @@
-"""Sessions that compute in 16-bit integers against Hugging Face, and against themselves in fp32."""
+"""Sessions that compute in integers against Hugging Face, and against themselves in fp32."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pocketlora_export.runtime.engine import AdapterSet, Engine
 from pocketlora_export.runtime.session import Compute, Session
 from tests.conftest import BundleFactory
 from tests.parity.test_gradients import MODELS
+from tests.support.models import TinyModel
 from tests.support.oracle import load_adapter, logits_of, random_rows, relative_error
-from tests.support.tolerance import int16_bound
+from tests.support.tolerance import int8_bound, int16_bound
 
 LENGTH, PROMPT = 48, 12
 
@@ -27,26 +28,32 @@ def _logits(engine: Engine, tokens: Any, adapters: AdapterSet, compute: Compute)
     return np.stack(rows)
 
 
+BOUNDS: dict[Compute, Callable[[TinyModel], float]] = {"int16": int16_bound, "int8": int8_bound}
+
+
+@pytest.mark.parametrize("compute", BOUNDS)
 @pytest.mark.parametrize("name", ["nf4-tied-gqa", "int4-untied-gqa-llama3-biases"])
-def test_int16(
+def test_integers(
     name: str,
+    compute: Compute,
     make_bundle: BundleFactory,
     peft_adapter: Any,
     open_engine: Any,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Within what 15 bits may change, with an adapter; and another computation than fp32 where there is one."""
+    """Within what their bits may change, with an adapter; and another computation than fp32 where there is one."""
     tiny = MODELS[name]
     made = make_bundle(tiny)
     engine, folder = open_engine(made), peft_adapter(made)
     tokens = random_rows((LENGTH,), tiny.vocab, 11).tokens
     adapters = [engine.load_adapter(folder)]
-    found = _logits(engine, tokens, adapters, "int16")
+    found = _logits(engine, tokens, adapters, compute)
     expected = logits_of(load_adapter(made.dequantized, folder), tokens)[PROMPT - 1 :]
     error = max(relative_error(f, e) for f, e in zip(found, expected, strict=True))
     record_property("error", error)
-    print(f"{error:.1e} of a bound of {int16_bound(tiny):.1e}")
-    assert error <= int16_bound(tiny)
+    bound = BOUNDS[compute](tiny)
+    print(f"{error:.1e} of a bound of {bound:.1e}")
+    assert error <= bound
     assert not np.array_equal(found, _logits(engine, tokens, adapters, "fp32"))
 
 

@@ -7,6 +7,8 @@ products add up to first order. The bound is a worst case; measured errors are o
 
 from __future__ import annotations
 
+import math
+
 from tests.support.models import TinyModel
 
 EPS = 2.0**-24
@@ -32,3 +34,14 @@ def int16_bound(tiny: TinyModel) -> float:
     for 1024 columns of the row, 4 · 2^-13 for the 64 of a group with the codebook.
     """
     return min(1e-3, forward_bound(tiny) + 24 * 2.0**-14 * (CHAIN * tiny.layers + 1))
+
+
+def int8_bound(tiny: TinyModel) -> float:
+    """The same in 8-bit integers, where the worst case says nothing; errors of different columns are independent.
+
+    The root mean square of a rounding error is a unit / sqrt(12). A value's is at most a quarter of the largest of its
+    64 where they are spread as a normal distribution is: 4 / 127 / sqrt(12) of a row's norm, 4 / 63 / sqrt(12) of a
+    weight's. Products that follow each other add in squares; four deviations.
+    """
+    of_product = math.hypot(4 / 127, 4 / 63) / math.sqrt(12)
+    return forward_bound(tiny) + 4 * of_product * math.sqrt(CHAIN * tiny.layers + 1)

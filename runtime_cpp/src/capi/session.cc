@@ -46,6 +46,7 @@ pocketlora::Result<pocketlora::SessionOptions> read_session_options(const pl_ses
   }
   static_assert(PL_COMPUTE_FLOAT32 == static_cast<int>(pocketlora::Compute::kFloat32), "one numbering");
   static_assert(PL_COMPUTE_INT16 == static_cast<int>(pocketlora::Compute::kInt16), "one numbering");
+  static_assert(PL_COMPUTE_INT8 == static_cast<int>(pocketlora::Compute::kInt8), "one numbering");
   if (given.compute < PL_COMPUTE_FLOAT32 || given.compute > PL_COMPUTE_AUTO) {
     return pocketlora::error(PL_INVALID_ARGUMENT, "compute: expected a pl_compute, found %d",
                              static_cast<int>(given.compute));
