@@ -9,10 +9,12 @@ namespace pocketlora {
 ///
 /// The instruction multiplies unsigned with signed bytes and adds two products in 16 bits, so a code's value has
 /// kOffset added. Four products of a lane go beyond 16 bits then and wrap around; x comes with kOffset times its own
-/// four columns, and what is left after subtracting that is exact: 4 * 63 * 127 < 2^15.
+/// four columns, and what is left after subtracting that is exact: 4 * 127 * 63 < 2^15.
+///
+/// The codebook has the finer integers: its rounding is the same wherever a code stands, that of x averages out.
 struct BytesAvx2 : IntegersAvx2 {
   using I = __m256i;  ///< 16 values of the even row of a pair, and 16 of the odd one
-  static constexpr float kValueLimit = 127.0f, kCodeLimit = 63.0f;
+  static constexpr float kValueLimit = 63.0f, kCodeLimit = 127.0f;
   static constexpr int64_t kScaleColumns = 64;
   /// 32 columns of x, 16 for either half of a vector, then kOffset times the sums of columns 2j, 2j + 1, 2j + 16 and
   /// 2j + 17 as int16: all twice over, to be the instructions' own operands.
@@ -62,7 +64,7 @@ struct BytesAvx2 : IntegersAvx2 {
   }
 
  private:
-  static constexpr int kOffset = 63;
+  static constexpr int kOffset = 127;
 
   static __m256i twice(const uint8_t* bytes) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));

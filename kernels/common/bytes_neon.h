@@ -8,7 +8,7 @@ namespace pocketlora {
 /// BytesAvx2; bytes are signed on both sides here, nothing is added to them: the sums are the same.
 struct BytesNeon : IntegersNeon {
   using I = int8x16_t;  ///< 16 values of one row
-  static constexpr float kValueLimit = 127.0f, kCodeLimit = 63.0f;
+  static constexpr float kValueLimit = 63.0f, kCodeLimit = 127.0f;
   static constexpr int64_t kScaleColumns = 64;
   static constexpr int64_t kUnitBytes = 32;  ///< 32 columns of x, in their order
   /// Vectors of 32 columns of a row pair: the even row's, then the odd row's.

@@ -179,7 +179,7 @@ struct Integers {
   int64_t columns;
 };
 constexpr Integers kIntegers[] = {{Compute::kInt16, "int16", 16383.0, 8191.0, 1024},
-                                  {Compute::kInt8, "int8", 127.0, 63.0, 64}};
+                                  {Compute::kInt8, "int8", 63.0, 127.0, 64}};
 
 /// What integers may change in one product: half a unit of x's columns that share a scale, half a unit of the codebook,
 /// and both together.

@@ -6,7 +6,7 @@ namespace pocketlora {
 enum class Compute : int {
   kFloat32 = 0,  ///< fp32 throughout
   kInt16 = 1,    ///< rows in 15 bits and codebook in 14, exact integer sums inside a group, fp32 between groups
-  kInt8 = 2,     ///< rows in 8 bits and codebook in 7, likewise
+  kInt8 = 2,     ///< rows in 7 bits and codebook in 8, likewise
 };
 
 /// @return what is fastest on this machine among what was measured and cannot be told from fp32 by what a model says:

@@ -40,7 +40,7 @@ def int8_bound(tiny: TinyModel) -> float:
     """The same in 8-bit integers, where the worst case says nothing; errors of different columns are independent.
 
     The root mean square of a rounding error is a unit / sqrt(12). A value's is at most a quarter of the largest of its
-    64 where they are spread as a normal distribution is: 4 / 127 / sqrt(12) of a row's norm, 4 / 63 / sqrt(12) of a
+    64 where they are spread as a normal distribution is: 4 / 63 / sqrt(12) of a row's norm, 4 / 127 / sqrt(12) of a
     weight's. Products that follow each other add in squares; four deviations.
     """
     of_product = math.hypot(4 / 127, 4 / 63) / math.sqrt(12)
