@@ -51,10 +51,17 @@ class Child:
     peak_rss: int
 
 
-def run_child(module: str, *arguments: object, extra_path: Path | None = None, timeout: float | None = None) -> Child:
+def run_child(
+    module: str,
+    *arguments: object,
+    extra_path: Path | None = None,
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Child:
     """Run a Python module in a process of its own; its failure is this process's failure.
 
-    `extra_path`: a folder of further packages. `timeout`: seconds after which it is given up.
+    `extra_path`: a folder of further packages. `timeout`: seconds after which it is given up. `environment`: its
+    environment variables, this process's if None.
     """
     later = {} if extra_path is None else {"PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(extra_path)))}
     with tempfile.NamedTemporaryFile(prefix="pocketlora-peak-") as peak:
@@ -67,7 +74,7 @@ def run_child(module: str, *arguments: object, extra_path: Path | None = None, t
                 text=True,
                 cwd=REPOSITORY,
                 check=False,
-                env=os.environ | later,
+                env={**(os.environ if environment is None else environment), **later},
                 timeout=timeout,
             )
         except subprocess.TimeoutExpired:
