@@ -60,7 +60,8 @@ def config_of(shape: str, layers: int | None = None) -> dict[str, Any]:
     }
 
 
-def _layer_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+def layer_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Tensors of a layer, [out_features, in_features] or [channels]."""
     hidden, intermediate = config["hidden_size"], config["intermediate_size"]
     queries = config["num_attention_heads"] * config["head_dim"]
     keys = config["num_key_value_heads"] * config["head_dim"]
@@ -110,7 +111,7 @@ def _shards(config: dict[str, Any], weights: _Weights) -> Iterator[dict[str, tor
     yield {"model.embed_tokens.weight": weights.make(ends), "model.norm.weight": weights.make(ends[1:])}
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
-        yield {f"{prefix}{name}.weight": weights.make(shape) for name, shape in _layer_shapes(config).items()}
+        yield {f"{prefix}{name}.weight": weights.make(shape) for name, shape in layer_shapes(config).items()}
     if not config["tie_word_embeddings"]:
         yield {"lm_head.weight": weights.make(ends)}
 
