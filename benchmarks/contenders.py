@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.isa import below, capped_environment
 from benchmarks.random_gguf import write_gguf
 from benchmarks.random_model import write_random_model
 from benchmarks.results import REPOSITORY, Child, run_child
+from benchmarks.workload import Workload
 
 PEERS = REPOSITORY / "build" / "peers"
 RANK = 16
@@ -41,13 +43,15 @@ def _last_line(child: Child) -> Found:
 class Contenders:
     """Random weights of one shape below `place`, in the form that each program reads; made when first needed.
 
-    `timeout`: seconds for one run of a peer, loading included. Every measurement returns its probe's JSON.
+    `timeout`: seconds for one run of a peer, loading included. `isa`: the cap of every run's instruction set. Every
+    measurement returns its probe's JSON.
     """
 
     place: Path
     shape: str
     threads: int
     timeout: float
+    isa: str = "native"
 
     @property
     def model(self) -> Path:
@@ -73,14 +77,21 @@ class Contenders:
             write_gguf(self.model, path)
         return path
 
+    def program(self) -> Path:
+        """ExecuTorch's own export, 8da4w; minutes of work when it is not there."""
+        path = self.place / "model.8da4w.pte"
+        if not path.exists():
+            run_child("benchmarks.executorch_export", self.model, path)
+        return path
+
     def prepare(self) -> None:
-        """Make all that is missing, so that no measurement pays for it."""
+        """Make what ours and llama.cpp read, so that no turn waits for it."""
         _ = self.bundle, self.gguf
 
     def train(self, rows: int, steps: int = 1) -> Found:
         """Our training step."""
         options = ("--rows", rows, "--rank", RANK, "--steps", steps, "--threads", self.threads)
-        return _last_line(run_child("benchmarks.train_probe", self.bundle, *options))
+        return self._ours("benchmarks.train_probe", *options)
 
     def peft(self, base: str, rows: int, steps: int = 1) -> Found:
         """PEFT's, over a base of that kind."""
@@ -92,17 +103,43 @@ class Contenders:
     def generate(self, prompt: int, compute: str = "auto") -> Found:
         """Our prompt and new tokens."""
         options = ("--threads", self.threads, "--prompt", prompt, "--compute", compute)
-        return _last_line(run_child("benchmarks.generate_probe", self.bundle, *options))
+        found = self._ours("benchmarks.generate_probe", *options)
+        return found | self._read_of(self.bundle / "base.ptd", self._work.stored)
 
     def llama_cpp(self, prompt: int) -> Found:
         """llama.cpp's, with the repacked weights that it makes while loading."""
         install("xllamacpp")
-        return self._peer("benchmarks.llama_cpp_probe", self.gguf, "--threads", self.threads, "--prompt", prompt)
+        options = ("--threads", self.threads, "--prompt", prompt, "--isa", self.isa)
+        found = self._peer("benchmarks.llama_cpp_probe", self.gguf, *options)
+        return found | self._read_of(self.gguf, self._work.stored)
+
+    def executorch(self, prompt: int) -> Found:
+        """Stock ExecuTorch's, 8-bit activations and 4-bit weights in XNNPACK."""
+        if below(self.isa):
+            raise SystemExit(f"XNNPACK takes all that the CPU has: there is no cap to {self.isa}")
+        options = ("--threads", self.threads, "--prompt", prompt)
+        found = self._peer("benchmarks.executorch_probe", self.program(), *options)
+        # It stores the head, though tied, beside the embedding.
+        return found | self._read_of(self.program(), self._work.linear + 2 * self._work.head)
 
     def transformers(self, dtype: str, prompt: int) -> Found:
         """transformers', in that dtype."""
         options = ("--dtype", dtype, "--threads", self.threads, "--prompt", prompt)
-        return self._peer("benchmarks.transformers_probe", self.model, *options)
+        found = self._peer("benchmarks.transformers_probe", self.model, *options)
+        return found | {"token_bytes": (4 if dtype == "float32" else 2) * self._work.read}
+
+    @property
+    def _work(self) -> Workload:
+        return Workload.of(self.shape, RANK)
+
+    def _read_of(self, file: Path, stored: int) -> Found:
+        """Bytes of a file of `stored` weights that a new token reads."""
+        return {"token_bytes": file.stat().st_size * self._work.read / stored}
+
+    def _ours(self, module: str, *options: object) -> Found:
+        return _last_line(run_child(module, self.bundle, *options, environment=capped_environment(self.isa)))
 
     def _peer(self, module: str, *arguments: object) -> Found:
-        return _last_line(run_child(module, *arguments, extra_path=PEERS, timeout=self.timeout))
+        environment = capped_environment(self.isa)
+        child = run_child(module, *arguments, extra_path=PEERS, timeout=self.timeout, environment=environment)
+        return _last_line(child)

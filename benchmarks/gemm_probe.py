@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -112,9 +113,9 @@ def probe(layers: list[Linear], computes: tuple[str, ...], turns: int) -> dict[s
     found: dict[str, dict[str, object]] = {}
     for product in PRODUCTS:
         reasons = {compute: supported(layers, product, compute) for compute in computes}
-        programs: dict[str, Callable[[Linear], Tensor]] = {"torch": lambda layer, p=product: layer.torch(p)}
+        programs: dict[str, Callable[[Linear], Tensor]] = {"torch": partial(Linear.torch, product=product)}
         for compute in (name for name, reason in reasons.items() if not reason):
-            programs[compute] = lambda layer, p=product, c=compute: layer.ours(p, c)
+            programs[compute] = partial(Linear.ours, product=product, compute=compute)
         found[product] = {**times(layers, programs, turns), **{c: r for c, r in reasons.items() if r}}
     return found
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from benchmarks.isa import ISAS
 from benchmarks.proc_status import process_memory
 
 
@@ -46,11 +47,19 @@ def _library() -> ctypes.CDLL:
     return lib
 
 
+def _check_cap(lib: ctypes.CDLL, isa: str) -> None:
+    """llama.cpp uses what it was compiled for. SystemExit where that is more than the cap."""
+    built = "amx" if lib.ggml_cpu_has_amx_int8() else "avx512" if lib.ggml_cpu_has_avx512() else "avx2"
+    if isa != "native" and ISAS.index(built) > ISAS.index(isa):
+        raise SystemExit(f"xllamacpp's llama.cpp is built for {built}: there is no cap to {isa}")
+
+
 class _Session:
     """A loaded model with a context."""
 
-    def __init__(self, model: Path, context: int, threads: int) -> None:
+    def __init__(self, model: Path, context: int, threads: int, isa: str) -> None:
         self._lib = _library()
+        _check_cap(self._lib, isa)
         self._lib.llama_backend_init()
         loaded = self._lib.llama_model_load_from_file(str(model).encode(), self._lib.llama_model_default_params())
         params = self._lib.llama_context_default_params()
@@ -69,9 +78,9 @@ class _Session:
             raise SystemExit("llama.cpp gave no logits")
 
 
-def probe(model: Path, context: int, prompt: int, new_tokens: int, threads: int) -> dict[str, Any]:
+def probe(model: Path, context: int, prompt: int, new_tokens: int, threads: int, isa: str) -> dict[str, Any]:
     """Seconds of the prompt and a new token, and memory with an idle context and after generating."""
-    session = _Session(model, context, threads)
+    session = _Session(model, context, threads, isa)
     idle = process_memory()
     start = time.perf_counter()
     session.decode(list(range(3, 3 + prompt)))
@@ -89,9 +98,10 @@ def probe(model: Path, context: int, prompt: int, new_tokens: int, threads: int)
 @click.option("--prompt", default=128, show_default=True)
 @click.option("--new-tokens", default=16, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-def main(model: Path, context: int, prompt: int, new_tokens: int, threads: int) -> None:
+@click.option("--isa", type=click.Choice(ISAS), default="native", show_default=True, help="Refuse to use more.")
+def main(model: Path, context: int, prompt: int, new_tokens: int, threads: int, isa: str) -> None:
     """Command line of this file."""
-    click.echo(json.dumps(probe(model, context, prompt, new_tokens, threads)))
+    click.echo(json.dumps(probe(model, context, prompt, new_tokens, threads, isa)))
 
 
 if __name__ == "__main__":

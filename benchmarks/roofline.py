@@ -47,7 +47,7 @@ class Roofline:
         """FLOP/s in fp32; AMX has no fp32, so that of AVX-512 counts there."""
         below(isa)
         wide = (machine_isa() if isa == "native" else isa) in {"avx512", "amx"}
-        return max(self._library.fma_rate(int(wide), threads, seconds) for _ in range(tries))
+        return float(max(self._library.fma_rate(int(wide), threads, seconds) for _ in range(tries)))
 
     def bandwidth(self, file: Path, threads: int, tries: int = 5) -> float:
         """Bytes a second in reading a file through a mapping that is resident, in order."""

@@ -44,3 +44,24 @@ class Workload:
     def prompt_flops(self, rows: int) -> float:
         """All rows through the linear layers, the last one through the head."""
         return 2.0 * (rows * self.linear + self.head)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What programs do as a share of the most that the machine does: fp32 FLOP/s, bytes read a second."""
+
+    work: Workload
+    flops: float
+    bandwidth: float
+
+    def training(self, rows: int, seconds: float) -> float:
+        """A training step's operations against the fp32 peak."""
+        return self.work.training_flops(rows) / seconds / self.flops
+
+    def prompt(self, rows: int, seconds: float) -> float:
+        """A prompt's operations against the fp32 peak."""
+        return self.work.prompt_flops(rows) / seconds / self.flops
+
+    def token(self, weight_bytes: float, seconds: float) -> float:
+        """The bytes of weights that a new token reads against the bandwidth."""
+        return weight_bytes / seconds / self.bandwidth
