@@ -104,14 +104,14 @@ class Contenders:
         """Our prompt and new tokens."""
         options = ("--threads", self.threads, "--prompt", prompt, "--compute", compute)
         found = self._ours("benchmarks.generate_probe", *options)
-        return found | self._read_of(self.bundle / "base.ptd", self._work.stored)
+        return found | self._read_of(self.bundle / "base.ptd", self.work.stored)
 
     def llama_cpp(self, prompt: int) -> Found:
         """llama.cpp's, with the repacked weights that it makes while loading."""
         install("xllamacpp")
         options = ("--threads", self.threads, "--prompt", prompt, "--isa", self.isa)
         found = self._peer("benchmarks.llama_cpp_probe", self.gguf, *options)
-        return found | self._read_of(self.gguf, self._work.stored)
+        return found | self._read_of(self.gguf, self.work.stored)
 
     def executorch(self, prompt: int) -> Found:
         """Stock ExecuTorch's, 8-bit activations and 4-bit weights in XNNPACK."""
@@ -120,21 +120,22 @@ class Contenders:
         options = ("--threads", self.threads, "--prompt", prompt)
         found = self._peer("benchmarks.executorch_probe", self.program(), *options)
         # It stores the head, though tied, beside the embedding.
-        return found | self._read_of(self.program(), self._work.linear + 2 * self._work.head)
+        return found | self._read_of(self.program(), self.work.linear + 2 * self.work.head)
 
     def transformers(self, dtype: str, prompt: int) -> Found:
         """transformers', in that dtype."""
         options = ("--dtype", dtype, "--threads", self.threads, "--prompt", prompt)
         found = self._peer("benchmarks.transformers_probe", self.model, *options)
-        return found | {"token_bytes": (4 if dtype == "float32" else 2) * self._work.read}
+        return found | {"token_bytes": (4 if dtype == "float32" else 2) * self.work.read}
 
     @property
-    def _work(self) -> Workload:
-        return Workload.of(self.shape, RANK)
+    def work(self) -> Workload:
+        """What the model's work comes to."""
+        return Workload.of(json.loads((self.model / "config.json").read_text()), RANK)
 
     def _read_of(self, file: Path, stored: int) -> Found:
         """Bytes of a file of `stored` weights that a new token reads."""
-        return {"token_bytes": file.stat().st_size * self._work.read / stored}
+        return {"token_bytes": file.stat().st_size * self.work.read / stored}
 
     def _ours(self, module: str, *options: object) -> Found:
         return _last_line(run_child(module, self.bundle, *options, environment=capped_environment(self.isa)))

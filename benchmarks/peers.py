@@ -23,7 +23,7 @@ from benchmarks.isa_check import assert_cap
 from benchmarks.random_model import SHAPES
 from benchmarks.results import Row, megabytes, write
 from benchmarks.roofline import Roofline
-from benchmarks.workload import Share, Workload
+from benchmarks.workload import Share
 
 OURS = "PocketLoRA NF4"
 PEFT = {"peft-fp32": "float32", "peft-bf16": "bfloat16", "peft-bnb": "bnb-nf4"}
@@ -90,7 +90,7 @@ def measure_share(given: Contenders) -> Share:
     """The machine's peaks under the same cap, the bandwidth on our base's own mapping."""
     roofline = Roofline()
     bandwidth = roofline.bandwidth(given.bundle / "base.ptd", given.threads)
-    return Share(Workload.of(given.shape, RANK), roofline.flops(given.isa, given.threads), bandwidth)
+    return Share(given.work, roofline.flops(given.isa, given.threads), bandwidth)
 
 
 def rows_of(

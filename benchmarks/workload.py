@@ -1,11 +1,11 @@
-"""What a shape's work comes to: operations of a training step and of a prompt, weights that a new token reads."""
+"""What a model's work comes to: operations of a training step and of a prompt, weights that a new token reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.random_model import config_of, layer_shapes
+from benchmarks.random_model import layer_shapes
 
 
 def linears(config: dict[str, Any]) -> dict[str, tuple[int, int]]:
@@ -15,7 +15,7 @@ def linears(config: dict[str, Any]) -> dict[str, tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Workload:
-    """Counts of one shape. Attention's products with the cache are left out; recomputing is not work."""
+    """Counts of one model. Attention's products with the cache are left out; recomputing is not work."""
 
     linear: int
     head: int
@@ -23,9 +23,8 @@ class Workload:
     lora: int
 
     @classmethod
-    def of(cls, shape: str, rank: int) -> Workload:
+    def of(cls, config: dict[str, Any], rank: int) -> Workload:
         """Weights of all linear layers, of the head, all matrices in the checkpoint, LoRA tensors of that rank."""
-        config = config_of(shape)
         layers, sizes = config["num_hidden_layers"], linears(config).values()
         linear = layers * sum(out * into for out, into in sizes)
         head = config["vocab_size"] * config["hidden_size"]
