@@ -97,6 +97,8 @@ class Contenders:
         """PEFT's, over a base of that kind."""
         options = ("--base", base, "--rows", rows, "--rank", RANK, "--steps", steps, "--threads", self.threads)
         if base == "bnb-nf4":
+            if self.isa == "avx2" and below(self.isa):
+                raise SystemExit("bitsandbytes dequantizes with all of AVX-512 that the CPU has: no cap to avx2")
             install("bitsandbytes", "accelerate")
         return self._peer("benchmarks.peft_probe", self.model, *options)
 
