@@ -9,6 +9,8 @@ namespace pocketlora {
 struct FixedNeon : Neon {
   using I = int16x8_t;  ///< 8 values of one row
   static constexpr int kCopies = 1;
+  /// A widening multiplication takes as many products as one of floats: many rows stay with those.
+  static constexpr bool kManyRows = false;
   /// Vectors of 32 columns of a row pair: the even row's, then the odd row's.
   static constexpr int kPairVectors = 8;
   static constexpr int kPairSums = 2;
