@@ -2,10 +2,10 @@
 
 namespace pocketlora {
 
-/// How the forward products of at most 16 rows are computed (docs/layout.md). The values are those of the C API.
+/// How products with a 4-bit matrix are computed, but for the head of training (docs/layout.md). The values are those of the C API.
 enum class Compute : int {
   kFloat32 = 0,  ///< fp32 throughout
-  kInt16 = 1,    ///< rows and codebook in 15 bits, exact integer sums inside a group, fp32 between groups
+  kInt16 = 1,    ///< rows and weights in at most 16 bits, exact integer sums inside a group, fp32 between groups
 };
 
 /// @return what is fastest on this machine among what was measured: kInt16 with AVX2, kFloat32 otherwise.
