@@ -73,7 +73,7 @@ def session_options(function: F) -> F:
             type=click.Choice(COMPUTES),
             default="auto",
             show_default=True,
-            help="Products of short prompts and new tokens: fp32, int16 (about 6e-5 off), or whichever is faster here.",
+            help="Products of prompts and new tokens: fp32, int16 (about 6e-5 off), or whichever is faster here.",
         ),
     )
 

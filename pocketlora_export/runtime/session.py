@@ -90,7 +90,7 @@ class Session(Handle):
             engine: the opened bundle.
             context_length: number of KV rows, 0 = the bundle's max_seq_len, or what the memory limit leaves room for.
             cache_dtype: how keys and values are kept; "auto" is fp32 unless the memory limit asks for less.
-            compute: products of at most 16 rows: fp32, int16 (about 6e-5 off), or whichever is faster here.
+            compute: products of prompts and new tokens: fp32, int16 (about 6e-5 off), or whichever is faster here.
         """
         lib = library()
         self._vocab_size = engine.facts.vocab_size
