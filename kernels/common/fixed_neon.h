@@ -11,6 +11,8 @@ struct FixedNeon : IntegersNeon {
   static constexpr float kValueLimit = 16383.0f, kCodeLimit = 8191.0f;
   static constexpr int64_t kScaleColumns = 1024;
   static constexpr int64_t kUnitBytes = 64;  ///< 32 columns of x, in their order
+  /// A widening multiplication takes as many products as one of floats: many rows stay with those.
+  static constexpr bool kManyRows = false;
   /// Vectors of 32 columns of a row pair: the even row's, then the odd row's.
   static constexpr int kPairVectors = 8;
 

@@ -9,16 +9,15 @@ template <class V>
 void linear4_generic(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
   if (n_rows <= q4::kGemvRows) return q4::few_rows<V>(x, n_rows, w, bias, y);
   q4::for_row_blocks(n_rows, [&](int64_t first, int64_t count) {
-    ScratchFrame frame;
-    const q4::PackedRows packed = q4::pack_rows<V>(x + first * w.cols, count, w.cols, frame);
-    q4::forward_product<V>(packed, w, bias, y + first * w.rows, w.rows, [](int64_t, int64_t, float*, int64_t) {});
+    q4::many_rows<V>(x + first * w.cols, count, w, bias, y + first * w.rows, w.rows,
+                     [](int64_t, int64_t, float*, int64_t) {});
   });
 }
 
 template <class V>
 void linear4_backward_generic(const float* dy, int64_t n_rows, const Q4Matrix& w, float* dx) {
   q4::for_row_blocks(n_rows, [&](int64_t first, int64_t count) {
-    q4::backward_product<V>(dy + first * w.rows, w.rows, count, w, dx + first * w.cols, false, [](int64_t, int64_t) {});
+    q4::input_gradient<V>(dy + first * w.rows, w.rows, count, w, dx + first * w.cols, [](int64_t, int64_t) {});
   });
 }
 

@@ -26,10 +26,9 @@ void lora_linear_block(const float* x, int64_t count, const Q4Matrix& w, const f
                        const float* t, float* y) {
   ScratchFrame frame;
   const int64_t rank = lora.rank;
-  const q4::PackedRows packed = q4::pack_rows<V>(x, count, w.cols, frame);
   const float* panels = rank == 0 ? nullptr : lora::transposed_panels<V>(t, count, rank, frame);
   const int64_t depth = lora::padded_rank(rank);
-  q4::forward_product<V>(packed, w, bias, y, w.rows, [&](int64_t first, int64_t rows, float* sums, int64_t step) {
+  q4::many_rows<V>(x, count, w, bias, y, w.rows, [&](int64_t first, int64_t rows, float* sums, int64_t step) {
     if (rank == 0) return;
     ScratchFrame inner;
     float* block = inner.floats(rows * depth);
@@ -64,7 +63,7 @@ void lora_linear_dx(const float* dy, int64_t first, int64_t count, const Q4Matri
   float* s_tiles = frame.floats(count * rank);
   gemm::interleave<V>(s + first * lora::padded_rank(rank), lora::padded_rank(rank), 1, count, rank, s_tiles);
   float* target = dx + first * w.cols;
-  q4::backward_product<V>(dy + first * w.rows, w.rows, count, w, target, false, [&](int64_t column, int64_t cols) {
+  q4::input_gradient<V>(dy + first * w.rows, w.rows, count, w, target, [&](int64_t column, int64_t cols) {
     if (rank == 0) return;
     ScratchFrame inner;
     float* panels = inner.floats(gemm::round_up(cols, gemm::kPanel) * rank);

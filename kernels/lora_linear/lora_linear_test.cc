@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/linear4/linear4.h"
+#include "kernels/q4/compute.h"
 #include "kernels/q4/test_matrix.h"
 
 namespace pocketlora {
@@ -317,6 +318,49 @@ TEST(LoraLinear, TheNumberOfThreadsDoesNotMatter) {
                              out + nx + na, isa);
       });
     }
+  }
+}
+
+/// What the integers change of a product of many rows is what they change of the bare one: the branch stays fp32.
+TEST(LoraLinear, Int16ChangesTheBareProductOnly) {
+  constexpr int64_t kRows = 33;
+  const Case c({100, 330, Quant::kNf4, 64}, kRows, 7, true, 0.25f);
+  const BaseProducts base(c);
+  for (Isa isa : supported_isas()) {
+    const auto run = [&](Compute compute, float* y, float* bare_y, float* gradients, float* bare_dx) {
+      const ComputeScope scope(compute);
+      lora_linear(c.x.data(), kRows, c.w.matrix(), c.bias.data(), c.site(), c.mask(), y, isa);
+      linear4(c.x.data(), kRows, c.w.matrix(), c.bias.data(), bare_y, isa);
+      lora_linear_backward(c.dy.data(), c.x.data(), kRows, c.w.matrix(), c.site(), c.mask(), gradients,
+                           gradients + c.x.size(), gradients + c.x.size() + c.a.size(), isa);
+      linear4_backward(c.dy.data(), kRows, c.w.matrix(), bare_dx, isa);
+    };
+    const int64_t ny = c.dy.size(), nx = c.x.size(), all = nx + c.a.size() + c.b.size();
+    Guarded<float> y(ny), bare_y(ny), gradients(all), bare_dx(nx);
+    Guarded<float> fixed_y(ny), fixed_bare_y(ny), fixed_gradients(all), fixed_bare_dx(nx);
+    run(Compute::kFloat32, y.data(), bare_y.data(), gradients.data(), bare_dx.data());
+    run(Compute::kInt16, fixed_y.data(), fixed_bare_y.data(), fixed_gradients.data(), fixed_bare_dx.data());
+    const std::vector<Sum> t = down(c), s = up_transposed(c);
+    // Adding the branch rounds sums of the size of `magnitude`, once for each rank and the bias.
+    for (int64_t o = 0; o < ny; ++o) {
+      double magnitude = base.y[static_cast<size_t>(o)].magnitude + std::abs(c.bias[o % c.shape.rows]);
+      for (int64_t r = 0; r < c.rank; ++r) {
+        magnitude +=
+            std::abs(t[static_cast<size_t>(o / c.shape.rows * c.rank + r)].value * c.b[o % c.shape.rows * c.rank + r]);
+      }
+      test::expect_near(fixed_y[o] - y[o], fixed_bare_y[o] - bare_y[o], 4 * test::sum_bound(c.rank, magnitude),
+                        isa_name(isa));
+    }
+    for (int64_t o = 0; o < nx; ++o) {
+      double magnitude = base.dx[static_cast<size_t>(o)].magnitude;
+      for (int64_t r = 0; r < c.rank; ++r) {
+        magnitude += 2 * std::abs(s[static_cast<size_t>(o / c.shape.cols * c.rank + r)].value *
+                                  c.a[r * c.shape.cols + o % c.shape.cols]);
+      }
+      test::expect_near(fixed_gradients[o] - gradients[o], fixed_bare_dx[o] - bare_dx[o],
+                        4 * test::sum_bound(c.rank, magnitude), isa_name(isa));
+    }
+    for (int64_t o = nx; o < all; ++o) ASSERT_EQ(fixed_gradients[o], gradients[o]) << isa_name(isa);
   }
 }
 

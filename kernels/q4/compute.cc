@@ -9,6 +9,18 @@ thread_local Compute t_compute = Compute::kFloat32;
 
 }  // namespace
 
+const char* compute_name(Compute compute) {
+  switch (compute) {
+    case Compute::kFloat32:
+      return "fp32";
+    case Compute::kInt16:
+      return "int16";
+    case Compute::kInt8:
+      return "int8";
+  }
+  return "";
+}
+
 Compute fastest_compute() { return active_isa() == Isa::kAvx2 ? Compute::kInt16 : Compute::kFloat32; }
 
 Compute active_compute() { return t_compute; }

@@ -2,12 +2,16 @@
 
 namespace pocketlora {
 
-/// How the forward products of at most 16 rows are computed (docs/layout.md). The values are those of the C API.
+/// How products with a 4-bit matrix are computed, but for the head of training (docs/layout.md). The values are those
+/// of the C API.
 enum class Compute : int {
   kFloat32 = 0,  ///< fp32 throughout
-  kInt16 = 1,    ///< rows in 15 bits and codebook in 14, exact integer sums inside a group, fp32 between groups
-  kInt8 = 2,     ///< rows in 7 bits and codebook in 8, likewise
+  kInt16 = 1,    ///< rows and weights in at most 16 bits, exact integer sums inside a group, fp32 between groups
+  kInt8 = 2,     ///< likewise of at most 16 rows, these in 7 bits and the codebook in 8; of more rows as kInt16
 };
+
+/// @return "fp32", "int16" or "int8".
+const char* compute_name(Compute compute);
 
 /// @return what is fastest on this machine among what was measured and cannot be told from fp32 by what a model says:
 /// kInt16 with AVX2, kFloat32 otherwise.

@@ -16,7 +16,9 @@ template <class V>
 struct TileScales {
   float values[4][kTileRows];
 
-  TileScales(const uint8_t* tile, int64_t groups) {
+  TileScales() = default;
+  TileScales(const uint8_t* tile, int64_t groups) { read(tile, groups); }
+  void read(const uint8_t* tile, int64_t groups) {
     for (int64_t g = 0; g < groups; ++g) V::load_halves(tile + kCodeBytes + 2 * kTileRows * g, values[g]);
   }
 };

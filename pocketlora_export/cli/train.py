@@ -11,6 +11,7 @@ from pocketlora_export.cli.options import PATH, bundle_argument, row_options, ru
 from pocketlora_export.cli.train_report import TrainReport
 from pocketlora_export.cli.training import DEFAULT_RANK, TrainJob, run_job
 from pocketlora_export.cli.values import SIZE, FiniteFloatRange, OptionsCommand
+from pocketlora_export.runtime.session import COMPUTES
 
 POSITIVE = click.IntRange(min=1)
 
@@ -118,6 +119,11 @@ POSITIVE = click.IntRange(min=1)
 @click.option(
     "--activations", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", show_default=True,
     help="What the inputs of layers are kept as for the backward.",
+)  # fmt: skip
+@click.option(
+    "--compute", type=click.Choice(COMPUTES), default="fp32", show_default=True,
+    help="Products of the layers: fp32, int16 (gradients about 5e-4 off; int8 means the same but for passes of at most "
+    "16 tokens), or the faster of the first two here.",
 )  # fmt: skip
 @click.option("--scratch-dir", type=PATH, help="Where inputs of layers go that memory has no room for.")
 @click.option(

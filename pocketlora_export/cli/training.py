@@ -31,6 +31,7 @@ from pocketlora_export.runtime import (
     Weights,
 )
 from pocketlora_export.runtime.fit import fit
+from pocketlora_export.runtime.session import Compute
 
 DEFAULT_RANK = 8
 DEFAULT_ITERS = 100
@@ -81,6 +82,7 @@ class TrainJob:
     backend: str = "auto"
     memory_limit: int | None = None
     activations: str = "auto"
+    compute: Compute = "fp32"
     scratch_dir: Path | None = None
     weights: str = "auto"
     loss: str = "sft"
@@ -229,6 +231,7 @@ def trainer_config(job: TrainJob, facts: EngineFacts) -> TrainerConfig:
         dropout=job.dropout,
         seed=job.seed,
         activations=Activations[job.activations.upper()],
+        compute=job.compute,
         scratch_dir=job.scratch_dir,
         loss=Loss.DPO if job.learns_preferences else Loss.CROSS_ENTROPY,
         beta=defaults.beta if job.beta is None else job.beta,

@@ -202,6 +202,7 @@ class TrainerOptions(ctypes.Structure):
         ("loss", c_int32),
         ("beta", c_float),
         ("label_smoothing", c_float),
+        ("compute", c_int32),
     ]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pocketlora_export.runtime import structs
 from pocketlora_export.runtime.library import library
+from pocketlora_export.runtime.session import COMPUTES, Compute
 
 
 class Optimizer(IntEnum):
@@ -55,6 +56,7 @@ class TrainerConfig:
     `total_steps`: where a linear or cosine schedule ends. `max_grad_norm`: 0 = gradients are not clipped.
     `max_skipped_steps`: in a row, because something was not finite. `patience`: validations without improvement, 0 =
     no limit. `beta`, `label_smoothing`: of Loss.DPO, whose batches have pairs of segments, chosen and rejected.
+    `compute`: of the products of the blocks, forward and backward.
     """
 
     rank: int = 8
@@ -84,6 +86,7 @@ class TrainerConfig:
     loss: Loss = Loss.CROSS_ENTROPY
     beta: float = 0.1
     label_smoothing: float = 0.0
+    compute: Compute = "fp32"
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,7 @@ def trainer_options(config: TrainerConfig) -> structs.TrainerOptions:
     for name in ("rank", "alpha", "learning_rate", "beta1", "beta2", "epsilon", "weight_decay"):
         setattr(options, name, getattr(config, name))
     options.momentum, options.dropout, options.seed = config.momentum, config.dropout, config.seed
+    options.compute = COMPUTES.index(config.compute)
     options.activations, options.max_rows = int(config.activations), config.max_rows
     options.scratch_dir = None if config.scratch_dir is None else os.fsencode(config.scratch_dir)
     options.activation_limit = config.activation_limit

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "commands.h"
+#include "compute_names.h"
 #include "generation.h"
 #include "validators.h"
 
@@ -23,8 +24,6 @@ struct Options {
 
 const std::map<std::string, pl_cache_dtype> kCacheDtypes = {
     {"fp32", PL_CACHE_FLOAT32}, {"fp16", PL_CACHE_FLOAT16}, {"int8", PL_CACHE_INT8}};
-const std::map<std::string, pl_compute> kComputes = {
-    {"auto", PL_COMPUTE_AUTO}, {"fp32", PL_COMPUTE_FLOAT32}, {"int16", PL_COMPUTE_INT16}, {"int8", PL_COMPUTE_INT8}};
 
 Session open_session(pl_engine* engine, const Options& options) {
   pl_session_options settings;
@@ -105,8 +104,8 @@ void add_generate(CLI::App* app) {
   command
       ->add_option(
           "--compute", o->compute,
-          "Products of short prompts and new tokens: fp32, int16 (about 6e-5 off), int8 (about 1 % off), or auto: the "
-          "faster of the first two here (default)")
+          "Products of prompts and new tokens: fp32, int16 (about 6e-5 off), int8 (about 1 % off), or auto: the faster "
+          "of the first two here (default)")
       ->transform(CLI::CheckedTransformer(kComputes));
   command->callback([o] { run_generate(*o); });
 }

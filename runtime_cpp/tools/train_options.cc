@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "compute_names.h"
 #include "tool_error.h"
 #include "validators.h"
 
@@ -115,6 +116,15 @@ void add_checkpoints(CLI::App* command, TrainOptions* o) {
   command->add_flag("--resume", o->resume, "Go on from the newest checkpoint, or begin when there is none");
 }
 
+void add_compute(CLI::App* command, TrainOptions* o) {
+  command
+      ->add_option("--compute", o->compute,
+                   "Products of the layers: fp32 (default), int16 (gradients about 5e-4 off; int8 means the same but "
+                   "for passes of "
+                   "at most 16 tokens), or auto, the faster of the first two here")
+      ->transform(CLI::CheckedTransformer(kComputes));
+}
+
 void add_memory(CLI::App* command, TrainOptions* o) {
   command
       ->add_option("--memory-limit", o->bundle.memory_limit,
@@ -138,6 +148,7 @@ void TrainOptions::add_to(CLI::App* command) {
   add_validation(command, this);
   add_checkpoints(command, this);
   add_memory(command, this);
+  add_compute(command, this);
 }
 
 void TrainOptions::check() const {
@@ -187,6 +198,7 @@ pl_trainer_options TrainOptions::trainer(const pl_engine_info& info, int64_t ste
   c.label_smoothing = label_smoothing;
   c.keep_best = saves_best() ? 1 : 0;
   c.patience = patience;
+  c.compute = compute;
   return c;
 }
 

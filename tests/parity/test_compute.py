@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime.engine import AdapterSet, Engine
 from pocketlora_export.runtime.session import Compute, Session
+from pocketlora_export.runtime.trainer import Trainer
+from pocketlora_export.runtime.training import TrainerConfig
 from tests.conftest import BundleFactory
 from tests.parity.test_gradients import MODELS
 from tests.support.models import TinyModel
-from tests.support.oracle import load_adapter, logits_of, random_rows, relative_error
-from tests.support.tolerance import int8_bound, int16_bound
+from tests.support.oracle import gradients, load_adapter, logits_of, random_rows, relative_error
+from tests.support.tolerance import int8_bound, int16_bound, int16_gradient_bound
 
-LENGTH, PROMPT = 48, 12
+LENGTH = 48
 
 
-def _logits(engine: Engine, tokens: Any, adapters: AdapterSet, compute: Compute) -> Any:
+def _logits(engine: Engine, tokens: Any, adapters: AdapterSet, compute: Compute, prompt: int) -> Any:
     with Session(engine, compute=compute) as session:
         session.set_adapters(adapters)
-        rows = [session.prefill(tokens[:PROMPT])]
-        rows += [session.decode(int(token)) for token in tokens[PROMPT:]]
+        rows = [session.prefill(tokens[:prompt])]
+        rows += [session.decode(int(token)) for token in tokens[prompt:]]
         assert session.info().compute == compute
     return np.stack(rows)
 
@@ -32,10 +36,12 @@ BOUNDS: dict[Compute, Callable[[TinyModel], float]] = {"int16": int16_bound, "in
 
 
 @pytest.mark.parametrize("compute", BOUNDS)
+@pytest.mark.parametrize("prompt", [12, 40], ids=["short", "long"])
 @pytest.mark.parametrize("name", ["nf4-tied-gqa", "int4-untied-gqa-llama3-biases"])
 def test_integers(
     name: str,
     compute: Compute,
+    prompt: int,
     make_bundle: BundleFactory,
     peft_adapter: Any,
     open_engine: Any,
@@ -47,14 +53,14 @@ def test_integers(
     engine, folder = open_engine(made), peft_adapter(made)
     tokens = random_rows((LENGTH,), tiny.vocab, 11).tokens
     adapters = [engine.load_adapter(folder)]
-    found = _logits(engine, tokens, adapters, compute)
-    expected = logits_of(load_adapter(made.dequantized, folder), tokens)[PROMPT - 1 :]
+    found = _logits(engine, tokens, adapters, compute, prompt)
+    expected = logits_of(load_adapter(made.dequantized, folder), tokens)[prompt - 1 :]
     error = max(relative_error(f, e) for f, e in zip(found, expected, strict=True))
     record_property("error", error)
     bound = BOUNDS[compute](tiny)
     print(f"{error:.1e} of a bound of {bound:.1e}")
     assert error <= bound
-    assert not np.array_equal(found, _logits(engine, tokens, adapters, "fp32"))
+    assert not np.array_equal(found, _logits(engine, tokens, adapters, "fp32", prompt))
 
 
 def test_auto_is_one_of_the_two(tiny_bundle: Any, open_engine: Any) -> None:
@@ -62,3 +68,43 @@ def test_auto_is_one_of_the_two(tiny_bundle: Any, open_engine: Any) -> None:
     engine = open_engine(tiny_bundle)
     with Session(engine) as session:
         assert session.info().compute in ("fp32", "int16")
+
+
+@pytest.mark.parametrize("name", ["nf4-tied-gqa", "int4-untied-gqa-llama3-biases"])
+def test_int16_gradients(
+    name: str,
+    make_bundle: BundleFactory,
+    peft_adapter: Any,
+    open_engine: Any,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Loss and all LoRA gradients of a training step in integers, against autograd in fp32."""
+    tiny = MODELS[name]
+    made = make_bundle(tiny)
+    engine, folder = open_engine(made), peft_adapter(made)
+    batches = [random_rows((40,), tiny.vocab, 3), random_rows((19, 21), tiny.vocab, 4)]
+    loss, expected = gradients(load_adapter(made.dequantized, folder), batches)
+    trainer = Trainer(engine, TrainerConfig(compute="int16"), engine.load_adapter(folder))
+    found = trainer.forward_backward(batches).loss
+    errors = {site: relative_error(trainer.gradient(site, g.shape), g) for site, g in expected.items()}
+    worst = max(errors, key=lambda site: errors[site])
+    record_property("loss_error", abs(found - loss) / loss)
+    record_property("gradient_error", errors[worst])
+    print(f"loss {abs(found - loss) / loss:.1e}, worst gradient {errors[worst]:.1e} ({worst})")
+    assert abs(found - loss) / loss <= int16_bound(tiny)
+    assert errors[worst] <= int16_gradient_bound(tiny), worst
+
+
+def test_training_goes_on_as_it_was_computed(tiny_bundle: Any, open_engine: Any, tmp_path: Path) -> None:
+    """A checkpoint knows how its steps were computed."""
+    engine = open_engine(tiny_bundle)
+    batches = [random_rows((24,), tiny_bundle.tiny.vocab, 5)]
+    with Trainer(engine, TrainerConfig(compute="int16")) as trainer:
+        trainer.step(batches)
+        trainer.save_checkpoint(tmp_path)
+    with Trainer(engine, TrainerConfig(compute="int16")) as trainer:
+        assert trainer.load_checkpoint(tmp_path).step == 1
+    with Trainer(engine) as trainer, pytest.raises(PocketLoraError) as caught:
+        trainer.load_checkpoint(tmp_path)
+    assert caught.value.status == Status.INPUT_MISMATCH
+    assert 'compute: "int16" in the checkpoint, "fp32" now' in str(caught.value)

@@ -27,6 +27,15 @@ def gradient_bound(tiny: TinyModel) -> float:
     return min(1e-3, forward_bound(tiny) + backward)
 
 
+def int16_gradient_bound(tiny: TinyModel) -> float:
+    """The same as gradient_bound() where products are computed in 16-bit integers.
+
+    A product of many random rows is off by 7.5e-5 of its norm, one of the backward by 1.2e-4 (linear4_int16_test.cc);
+    the forward is computed again for the backward, so a gradient carries the chain's products both ways, once each.
+    """
+    return gradient_bound(tiny) + CHAIN * tiny.layers * (7.5e-5 + 1.2e-4)
+
+
 def int16_bound(tiny: TinyModel) -> float:
     """The same where products of few rows are computed in 15-bit integers; at most 1e-3.
 

@@ -243,12 +243,14 @@ typedef enum pl_cache_dtype {
   PL_CACHE_AUTO = 3     /**< fp32, or the widest with which the context fits the engine's memory limit */
 } pl_cache_dtype;
 
-/** How a session computes the 4-bit products of at most 16 rows: short prompts and every new token (docs/layout.md).
- * Longer prompts, training and evaluation are always fp32. */
+/** How a session or a trainer computes products with the 4-bit matrices (docs/layout.md). Evaluation and the head of
+ * training are always fp32. */
 typedef enum pl_compute {
   PL_COMPUTE_FLOAT32 = 0,
-  PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off by about 6e-5 of its size */
-  PL_COMPUTE_INT8 = 2,  /**< 8-bit integers with exact sums; faster, and a product is off by about 1 % of its size */
+  PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off by about 6e-5 of its size, one of the
+                           backward by 1e-4 */
+  PL_COMPUTE_INT8 = 2,  /**< 8-bit integers with exact sums for at most 16 rows, which are about 1 % off; for more rows
+                           as PL_COMPUTE_INT16 */
   PL_COMPUTE_AUTO = 3   /**< fp32 or int16, whichever is faster on this machine */
 } pl_compute;
 
@@ -427,6 +429,7 @@ typedef struct pl_trainer_options {
   float beta;                /**< of PL_LOSS_DPO: how far from the reference a reward leads; above 0, default 0.1 */
   float label_smoothing;     /**< of PL_LOSS_DPO: how probable it is that the answers of a pair are the wrong way round
                                 (conservative DPO); from 0 to below 0.5, default 0 */
+  pl_compute compute;        /**< of the blocks, forward and backward; default PL_COMPUTE_FLOAT32 */
 } pl_trainer_options;
 /** As pl_engine_options_init_sized. */
 PL_API void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_size);

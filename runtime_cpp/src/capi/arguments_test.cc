@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "capi/capi.h"
+#include "capi/compute.h"
 #include "common/test_support.h"
 
 namespace pocketlora {
@@ -200,10 +201,17 @@ TEST(Arguments, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(trainer.epsilon, 1e-8F);
   EXPECT_EQ(trainer.weight_decay, 0.0F);
   EXPECT_EQ(trainer.optimizer, PL_ADAMW);
+  EXPECT_EQ(trainer.compute, PL_COMPUTE_FLOAT32);
   const pl_generate_options generate = generate_options();
   EXPECT_EQ(generate.max_new_tokens, 128);
   EXPECT_EQ(generate.temperature, 0.0F);
   EXPECT_EQ(generate.top_p, 1.0F);
+}
+
+TEST(Arguments, ComputeIsOneOfThree) {
+  EXPECT_EQ(read_compute(PL_COMPUTE_INT16).value(), Compute::kInt16);
+  EXPECT_EQ(read_compute(PL_COMPUTE_AUTO).value(), fastest_compute());
+  EXPECT_TRUE(fails_with(read_compute(static_cast<pl_compute>(3)).status(), PL_INVALID_ARGUMENT, {"compute", "3"}));
 }
 
 TEST(Arguments, ASuccessKeepsTheLastMessage) {

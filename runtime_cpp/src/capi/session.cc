@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "capi/capi.h"
+#include "capi/compute.h"
 #include "session/generate.h"
 
 using pocketlora::Session;
@@ -44,20 +45,13 @@ pocketlora::Result<pocketlora::SessionOptions> read_session_options(const pl_ses
     return pocketlora::error(PL_INVALID_ARGUMENT, "cache_dtype: expected a pl_cache_dtype, found %d",
                              static_cast<int>(given.cache_dtype));
   }
-  static_assert(PL_COMPUTE_FLOAT32 == static_cast<int>(pocketlora::Compute::kFloat32), "one numbering");
-  static_assert(PL_COMPUTE_INT16 == static_cast<int>(pocketlora::Compute::kInt16), "one numbering");
-  static_assert(PL_COMPUTE_INT8 == static_cast<int>(pocketlora::Compute::kInt8), "one numbering");
-  if (given.compute < PL_COMPUTE_FLOAT32 || given.compute > PL_COMPUTE_AUTO) {
-    return pocketlora::error(PL_INVALID_ARGUMENT, "compute: expected a pl_compute, found %d",
-                             static_cast<int>(given.compute));
-  }
   pocketlora::SessionOptions options;
   options.context_length = given.context_length;
   options.cache_format = std::nullopt;
   if (given.cache_dtype != PL_CACHE_AUTO) {
     options.cache_format = static_cast<pocketlora::CacheFormat>(given.cache_dtype);
   }
-  if (given.compute != PL_COMPUTE_AUTO) options.compute = static_cast<pocketlora::Compute>(given.compute);
+  PL_ASSIGN_OR_RETURN(options.compute, pocketlora::read_compute(given.compute));
   return options;
 }
 

@@ -1,3 +1,4 @@
+#include "capi/compute.h"
 #include "capi/trainer_reports.h"
 
 using pocketlora::Result;
@@ -50,6 +51,7 @@ Result<TrainerOptions> read_options(const pl_trainer_options* given) {
   options.loss = c.loss;
   options.preference = {c.beta, c.label_smoothing};
   options.validation = {c.keep_best != 0, c.patience, pocketlora::as_written(c.min_delta)};
+  PL_ASSIGN_OR_RETURN(options.compute, pocketlora::read_compute(c.compute));
   return options;
 }
 
@@ -75,6 +77,7 @@ void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_si
   written.beta2 = defaults.settings.beta2;
   written.epsilon = defaults.settings.epsilon;
   written.beta = defaults.preference.beta;
+  written.compute = PL_COMPUTE_FLOAT32;
   pocketlora::write_defaults(written, options, struct_size);
 }
 

@@ -61,6 +61,7 @@ Json Trainer::settings() const {
                    {"max_grad_norm", as_written(options_.max_grad_norm)},
                    {"max_rows", plan_.activations.max_rows},
                    {"activations", format_name(plan_.activations.format)}};
+  settings["compute"] = compute_name(options_.compute);
   settings["loss"] = options_.learns_preferences() ? "dpo" : "cross-entropy";
   if (options_.learns_preferences()) {
     settings["beta"] = as_written(options_.preference.beta);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/result.h"
+#include "kernels/q4/compute.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "trainer/best_adapter.h"
@@ -30,6 +31,7 @@ struct TrainerOptions {
   BestAdapter::Options validation;
   pl_loss loss = PL_LOSS_CROSS_ENTROPY;
   PreferenceOptions preference;  ///< of PL_LOSS_DPO
+  Compute compute = Compute::kFloat32;
 
   bool learns_preferences() const { return loss == PL_LOSS_DPO; }
 

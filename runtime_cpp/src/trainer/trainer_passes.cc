@@ -56,6 +56,7 @@ Result<StepReport> Trainer::compute(const std::vector<BatchView>& micro_batches)
                  static_cast<long long>(report.step + 1), micro_batches.size());
   }
   has_gradients_ = false;
+  const ComputeScope scope(options_.compute);
   control_.begin_step(blocks_of(passes));
   const Status status = run_passes(passes, &report);
   control_.end_step();

@@ -1,7 +1,7 @@
 package org.pocketlora;
 
 /**
- * How the products of at most 16 rows are computed.
+ * How products with the 4-bit matrices are computed.
  *
  * <p>In the order of {@code pl_compute}, whose numbers are the ordinals.
  */

@@ -34,6 +34,7 @@ public final class TrainerOptions {
   Number loss;
   Number beta;
   Number labelSmoothing;
+  Number compute;
 
   /** Columns of the LoRA matrices; ignored when an initial adapter is given. */
   public TrainerOptions rank(int value) {
@@ -194,6 +195,12 @@ public final class TrainerOptions {
   /** Of {@link Loss#DPO}: how probable it is that the answers of a pair are the wrong way round. */
   public TrainerOptions labelSmoothing(float value) {
     labelSmoothing = value;
+    return this;
+  }
+
+  /** How the products of the blocks are computed, forward and backward. */
+  public TrainerOptions compute(Compute value) {
+    compute = value.ordinal();
     return this;
   }
 }

@@ -1,0 +1,303 @@
+// Products of more than 16 rows in 16-bit integers. Kernels without them compute in fp32, which every bound allows.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "kernels/linear4/linear4.h"
+#include "kernels/q4/compute.h"
+#include "kernels/q4/test_matrix.h"
+#include "kernels/q4/test_products.h"
+
+namespace pocketlora {
+namespace {
+
+using test::at;
+using test::first_rows;
+using test::Guarded;
+using test::Q4Shape;
+using test::TestMatrix;
+using test::wide_product;
+using test::WideSums;
+
+double magnitude(double v) { return std::abs(v); }
+
+/// What a unit of a chunk of activations is worth when those of W are at most `largest`: the sum of the magnitudes may
+/// reach 2^31 / largest, less half a unit for each value and 2^-12 of it (fp32), and each of them 32767.
+double row_unit(const float* x, int64_t count, int64_t chunk, double largest) {
+  double sum = 0.0, most = 0.0;
+  for (int64_t k = 0; k < count; ++k) {
+    sum += magnitude(x[k]);
+    most = std::max(most, magnitude(x[k]));
+  }
+  const double limit = 0x1p31 / largest * (1.0 - 0x1p-12) - 0.5 * static_cast<double>(chunk);
+  return 1.0001 * std::max(sum / limit, most / 32767.0);
+}
+
+/// One product: half a unit of either factor times the other, and the product of both halves.
+double half_units(double x, double x_unit, double w, double w_unit) {
+  return 0.5 * x_unit * magnitude(w) + 0.5 * w_unit * magnitude(x) + 0.25 * x_unit * w_unit;
+}
+
+/// Of y[n] for one row of x: the codebook of nf4 has units of 1 / 7854, that of int4 is exact; a chunk is a group.
+double forward_bound(const TestMatrix& w, const float* x, int64_t n) {
+  const Q4Matrix& m = w.matrix();
+  const bool nf4 = m.quant == Quant::kNf4;
+  double bound = 0.0, sum = 0.0;
+  for (int64_t first = 0; first < m.cols; first += m.group) {
+    const int64_t end = std::min<int64_t>(first + m.group, m.cols);
+    const double unit = row_unit(x + first, end - first, m.group, nf4 ? 7854.0 : 8.0);
+    for (int64_t k = first; k < end; ++k) {
+      const double w_unit = nf4 ? static_cast<double>(w.scale(n, k)) / 7854.0 : 0.0;
+      bound += half_units(x[k], unit, w.value(n, k), w_unit);
+      sum += magnitude(static_cast<double>(x[k]) * static_cast<double>(w.value(n, k)));
+    }
+  }
+  return bound + test::sum_bound(m.cols, sum);
+}
+
+/// Of dx[k] for one row of dy: a chunk is 64 rows of W, a group of columns of which has 10000 units in the largest
+/// value that its scales allow.
+double backward_bound(const TestMatrix& w, const float* dy, int64_t k) {
+  const Q4Matrix& m = w.matrix();
+  double bound = 0.0, sum = 0.0;
+  for (int64_t first = 0; first < m.rows; first += 64) {
+    const int64_t end = std::min<int64_t>(first + 64, m.rows);
+    double scale = 0.0;
+    for (int64_t n = first; n < end; ++n) scale = std::max(scale, static_cast<double>(w.scale(n, k)));
+    const double w_unit = 1.0001 * scale * (m.quant == Quant::kNf4 ? 1.0 : 8.0) / 10000.0;
+    const double unit = row_unit(dy + first, end - first, 64, 10000.0);
+    for (int64_t n = first; n < end; ++n) {
+      bound += half_units(dy[n], unit, w.value(n, k), w_unit);
+      sum += magnitude(static_cast<double>(dy[n]) * static_cast<double>(w.value(n, k)));
+    }
+  }
+  return bound + test::sum_bound(m.rows, sum);
+}
+
+/// Values of very different size, as a language model has them.
+std::vector<float> uneven(int64_t count, uint32_t seed) {
+  std::vector<float> values = test::random_floats(count, seed);
+  for (size_t i = 0; i < values.size(); i += 37) values[i] *= 300.0f;
+  return values;
+}
+
+constexpr int64_t kMost = 40;
+constexpr int64_t kRows[] = {17, 31, 32, 40};
+
+std::vector<Q4Shape> shapes() {
+  std::vector<Q4Shape> all = test::test_shapes();
+  all.push_back({300, 530, Quant::kNf4, 64});  // several blocks of W either way
+  return all;
+}
+
+TEST(Linear4Int16, Forward) {
+  const ComputeScope scope(Compute::kInt16);
+  for (const Q4Shape& shape : shapes()) {
+    const TestMatrix w(shape, 7);
+    const std::vector<float> weights = w.values(), bias_values = test::random_floats(shape.rows, 9);
+    const std::vector<float> values = uneven(kMost * shape.cols, 8);
+    const WideSums expected = wide_product(values, shape.cols, shape.rows, [&](int64_t n, int64_t k) {
+      return weights[static_cast<size_t>(n * shape.cols + k)];
+    });
+    std::vector<double> bounds;
+    for (int64_t o = 0; o < kMost * shape.rows; ++o) {
+      bounds.push_back(forward_bound(w, values.data() + o / shape.rows * shape.cols, o % shape.rows));
+    }
+    const Guarded<float> bias(bias_values);
+    for (const int64_t n_rows : kRows) {
+      const Guarded<float> x = first_rows(values, n_rows * shape.cols);
+      for (Isa isa : supported_isas()) {
+        Guarded<float> y(n_rows * shape.rows);
+        linear4(x.data(), n_rows, w.matrix(), n_rows == 32 ? nullptr : bias.data(), y.data(), isa);
+        for (int64_t o = 0; o < y.size(); ++o) {
+          const double add = n_rows == 32 ? 0.0 : static_cast<double>(bias[o % shape.rows]);
+          const auto i = static_cast<size_t>(o);
+          test::expect_near(
+              y[o], expected.value[i] + add, bounds[i] + test::sum_bound(shape.cols, magnitude(add)),
+              [&] { return std::string(isa_name(isa)) + " " + at(shape, n_rows, o / shape.rows, o % shape.rows); });
+        }
+        if (::testing::Test::HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(Linear4Int16, Backward) {
+  const ComputeScope scope(Compute::kInt16);
+  for (const Q4Shape& shape : shapes()) {
+    const TestMatrix w(shape, 7);
+    const std::vector<float> weights = w.values(), values = uneven(kMost * shape.rows, 11);
+    const WideSums expected = wide_product(values, shape.rows, shape.cols, [&](int64_t k, int64_t n) {
+      return weights[static_cast<size_t>(n * shape.cols + k)];
+    });
+    std::vector<double> bounds;
+    for (int64_t o = 0; o < kMost * shape.cols; ++o) {
+      bounds.push_back(backward_bound(w, values.data() + o / shape.cols * shape.rows, o % shape.cols));
+    }
+    for (const int64_t n_rows : kRows) {
+      const Guarded<float> dy = first_rows(values, n_rows * shape.rows);
+      for (Isa isa : supported_isas()) {
+        Guarded<float> dx(n_rows * shape.cols);
+        linear4_backward(dy.data(), n_rows, w.matrix(), dx.data(), isa);
+        for (int64_t o = 0; o < dx.size(); ++o) {
+          const auto i = static_cast<size_t>(o);
+          test::expect_near(dx[o], expected.value[i], bounds[i], [&] {
+            return std::string(isa_name(isa)) + " " + at(shape, n_rows, o / shape.cols, o % shape.cols);
+          });
+        }
+        if (::testing::Test::HasFailure()) return;
+      }
+    }
+  }
+}
+
+double relative_error(const std::vector<float>& found, const std::vector<float>& expected) {
+  double difference = 0.0, norm = 0.0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    difference += std::pow(static_cast<double>(found[i]) - static_cast<double>(expected[i]), 2);
+    norm += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+/// What docs/layout.md says of random rows. A value v is rounded by u / sqrt(12) on average. Forward: u is 1.15 times
+/// the mean of 64 magnitudes · 64 · 7854 / 2^31 (the mean of |v| is 0.8 of its norm), and nf4's values are off
+/// by 3.6e-5: 7.2e-5 together. Backward at 10000 it is 8e-5, and as much for W, whose unit is that of the largest of 64
+/// scales of 0.5 to 1.5: 1.2e-4.
+TEST(Linear4Int16, RandomRows) {
+  for (const Q4Shape& shape : {Q4Shape{256, 1024, Quant::kNf4, 64}, Q4Shape{256, 1024, Quant::kInt4, 32}}) {
+    const TestMatrix w(shape, 3);
+    const std::vector<float> x = test::random_floats(kMost * shape.cols, 1);
+    const std::vector<float> dy = test::random_floats(kMost * shape.rows, 2);
+    for (Isa isa : supported_isas()) {
+      std::vector<float> y(dy.size()), dx(x.size()), y_int16(dy.size()), dx_int16(x.size());
+      linear4(x.data(), kMost, w.matrix(), nullptr, y.data(), isa);
+      linear4_backward(dy.data(), kMost, w.matrix(), dx.data(), isa);
+      {
+        const ComputeScope scope(Compute::kInt16);
+        linear4(x.data(), kMost, w.matrix(), nullptr, y_int16.data(), isa);
+        linear4_backward(dy.data(), kMost, w.matrix(), dx_int16.data(), isa);
+      }
+      EXPECT_LE(relative_error(y_int16, y), 7.5e-5) << isa_name(isa) << ", " << test::describe(shape);
+      EXPECT_LE(relative_error(dx_int16, dx), 1.2e-4) << isa_name(isa) << ", " << test::describe(shape);
+      if (isa == Isa::kAvx2 || isa == Isa::kAvx512) {
+        EXPECT_NE(y_int16, y) << "integers are another computation";
+        EXPECT_NE(dx_int16, dx) << "integers are another computation";
+      }
+    }
+  }
+}
+
+/// Every code the largest, every value the same: sums reach what 32 bits hold, and would change their sign beyond.
+TEST(Linear4Int16, TheLargestSumsFit) {
+  const ComputeScope scope(Compute::kInt16);
+  constexpr int64_t kWide = 128;
+  for (const auto& [quant, group, code, value] : {std::tuple<Quant, int, int, double>{Quant::kNf4, 64, 15, 1.0},
+                                                  {Quant::kNf4, 64, 0, -1.0},
+                                                  {Quant::kInt4, 32, 0, -8.0},
+                                                  {Quant::kInt4, 64, 0, -8.0},
+                                                  {Quant::kInt4, 128, 15, 7.0}}) {
+    Q4Matrix w{nullptr, kWide, kWide, quant, group};
+    std::vector<uint8_t> bytes(static_cast<size_t>(w.bytes()));
+    for (int64_t i = 0; i < w.bytes(); ++i) {
+      const bool is_code = i % w.tile_bytes() < kCodeBytes;
+      // The half 1 is 0x3C00.
+      bytes[static_cast<size_t>(i)] = static_cast<uint8_t>(is_code ? code * 17 : i % 2 == 0 ? 0x00 : 0x3C);
+    }
+    w.tiles = bytes.data();
+    for (const float size : {1.0f, -3.0f, 0.99999f}) {
+      const std::vector<float> x(17 * kWide, size);
+      std::vector<float> y(x.size());
+      for (Isa isa : supported_isas()) {
+        const double expected = static_cast<double>(size) * value * kWide;
+        linear4(x.data(), 17, w, nullptr, y.data(), isa);
+        for (const float v : y) ASSERT_NEAR(v, expected, 3e-4 * std::abs(expected)) << isa_name(isa);
+        linear4_backward(x.data(), 17, w, y.data(), isa);
+        for (const float v : y) ASSERT_NEAR(v, expected, 3e-4 * std::abs(expected)) << isa_name(isa);
+      }
+    }
+  }
+}
+
+TEST(Linear4Int16, KeepsWhatIsNotFinite) {
+  const ComputeScope scope(Compute::kInt16);
+  constexpr int64_t kWide = 256;
+  const TestMatrix w({kWide, kWide, Quant::kNf4, 64}, 12);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    for (const int64_t column : {0, 70, 255}) {
+      std::vector<float> x = test::random_floats(18 * kWide, 13), y(x.size());
+      x[static_cast<size_t>(17 * kWide + column)] = bad;
+      for (Isa isa : supported_isas()) {
+        for (const bool forward : {true, false}) {
+          if (forward) {
+            linear4(x.data(), 18, w.matrix(), nullptr, y.data(), isa);
+          } else {
+            linear4_backward(x.data(), 18, w.matrix(), y.data(), isa);
+          }
+          for (int64_t o = 0; o < 18 * kWide; ++o) {
+            EXPECT_EQ(std::isfinite(y[static_cast<size_t>(o)]), o < 17 * kWide)
+                << isa_name(isa) << ", column " << column;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Linear4Int16, RowsOfVerySmallOrLargeValues) {
+  const ComputeScope scope(Compute::kInt16);
+  constexpr int64_t kWide = 256;
+  const TestMatrix w({kWide, kWide, Quant::kNf4, 64}, 12);
+  for (const float size : {0.0f, 1e-42f, 1e-31f, 1e30f}) {
+    const std::vector<float> x(20 * kWide, size);
+    std::vector<float> y(x.size(), 1.0f);
+    for (Isa isa : supported_isas()) {
+      linear4(x.data(), 20, w.matrix(), nullptr, y.data(), isa);
+      for (const float v : y) EXPECT_LE(std::abs(v), std::max(1e-26f, 100.0f * size)) << isa_name(isa);
+      linear4_backward(x.data(), 20, w.matrix(), y.data(), isa);
+      for (const float v : y) EXPECT_LE(std::abs(v), std::max(1e-26f, 100.0f * size)) << isa_name(isa);
+    }
+  }
+  // The sum of such magnitudes is beyond fp32, and they are not.
+  std::vector<float> x(20 * kWide, 0.0f), y(x.size());
+  std::fill(x.begin(), x.begin() + 64, 3e38f);
+  for (Isa isa : supported_isas()) {
+    linear4(x.data(), 20, w.matrix(), nullptr, y.data(), isa);
+    for (size_t o = kWide; o < y.size(); ++o) EXPECT_EQ(y[o], 0.0f) << isa_name(isa);
+  }
+}
+
+TEST(Linear4Int16, TheNumberOfRowsAndThreadsDoesNotMatter) {
+  const ComputeScope scope(Compute::kInt16);
+  const Q4Shape shape{330, 1100, Quant::kNf4, 64};
+  const TestMatrix w(shape, 16);
+  constexpr int64_t kAll = 300;  // more than one block of activations holds
+  const std::vector<float> x = test::random_floats(kAll * shape.cols, 17);
+  const std::vector<float> dy = test::random_floats(kAll * shape.rows, 18);
+  for (Isa isa : supported_isas()) {
+    std::vector<float> y(dy.size()), dx(x.size());
+    linear4(x.data(), kAll, w.matrix(), nullptr, y.data(), isa);
+    linear4_backward(dy.data(), kAll, w.matrix(), dx.data(), isa);
+    for (const int64_t n_rows : {17, 33, 48}) {
+      std::vector<float> some_y(static_cast<size_t>(n_rows * shape.rows));
+      std::vector<float> some_dx(static_cast<size_t>(n_rows * shape.cols));
+      linear4(x.data(), n_rows, w.matrix(), nullptr, some_y.data(), isa);
+      linear4_backward(dy.data(), n_rows, w.matrix(), some_dx.data(), isa);
+      EXPECT_TRUE(std::equal(some_y.begin(), some_y.end(), y.begin())) << isa_name(isa) << ", " << n_rows << " rows";
+      EXPECT_TRUE(std::equal(some_dx.begin(), some_dx.end(), dx.begin())) << isa_name(isa) << ", " << n_rows << " rows";
+    }
+    test::expect_same_on_threads(33 * shape.rows, isa_name(isa),
+                                 [&](float* out) { linear4(x.data(), 33, w.matrix(), nullptr, out, isa); });
+    test::expect_same_on_threads(33 * shape.cols, isa_name(isa),
+                                 [&](float* out) { linear4_backward(dy.data(), 33, w.matrix(), out, isa); });
+  }
+}
+
+}  // namespace
+}  // namespace pocketlora
