@@ -122,7 +122,7 @@ POSITIVE = click.IntRange(min=1)
 )  # fmt: skip
 @click.option(
     "--compute", type=click.Choice(COMPUTES), default="fp32", show_default=True,
-    help="Products of the layers: fp32, int16 (gradients about 1e-4 off), or whichever is faster here.",
+    help="Products of the layers: fp32, int16 (gradients a few 1e-4 off), or whichever is faster here.",
 )  # fmt: skip
 @click.option("--scratch-dir", type=PATH, help="Where inputs of layers go that memory has no room for.")
 @click.option(

@@ -119,7 +119,7 @@ void add_checkpoints(CLI::App* command, TrainOptions* o) {
 void add_compute(CLI::App* command, TrainOptions* o) {
   command
       ->add_option("--compute", o->compute,
-                   "Products of the layers: fp32 (default), int16 (gradients about 1e-4 off), or auto, the faster here")
+                   "Products of the layers: fp32 (default), int16 (gradients a few 1e-4 off), or auto, the faster here")
       ->transform(CLI::CheckedTransformer(kComputes));
 }
 
