@@ -73,8 +73,8 @@ def session_options(function: F) -> F:
             type=click.Choice(COMPUTES),
             default="auto",
             show_default=True,
-            help="Products of prompts and new tokens: fp32, int16 (about 6e-5 off), int8 (about 1 % off), or the faster "
-            "of the first two here.",
+            help="Products of prompts and new tokens: fp32, int16 (about 6e-5 off), int8 (about 1 % off), or the "
+            "faster of the first two here.",
         ),
     )
 
