@@ -18,6 +18,7 @@ from pocketlora_export.cli.values import SIZE
 from pocketlora_export.data.coder import TextCoder
 from pocketlora_export.data.packing import PackLimits, pack, steps
 from pocketlora_export.runtime import Engine, Trainer, TrainerConfig
+from pocketlora_export.runtime.session import Compute
 from tests.cli.conftest import Cli, write_rows
 from tests.support.bundles import Bundled
 from tests.support.tolerance import gradient_bound
@@ -59,20 +60,23 @@ def test_events_follow_the_schema_and_the_loss_falls(
     assert found[-1]["tokens"] == progress[-1]["tokens"]
 
 
+@pytest.mark.parametrize("compute", ["fp32", "int16"])
 def test_it_is_the_runtime_s_trainer_on_packed_shuffled_rows(
-    call: Cli, tiny_bundle: Bundled, text_rows: Path, tmp_path: Path
+    compute: Compute, call: Cli, tiny_bundle: Bundled, text_rows: Path, tmp_path: Path
 ) -> None:
     result = call(
         "train", tiny_bundle.bundle, "--data", text_rows, "--output", tmp_path / "a", "--iters", 4, "--rank", 2,
         "--alpha", 6, "--batch-size", 2, "--grad-accumulation-steps", 2, "--seed", 7, "--learning-rate", 1e-2,
-        "--target-modules", "q_proj,down_proj", "--json",
+        "--target-modules", "q_proj,down_proj", "--compute", compute, "--json",
     )  # fmt: skip
     losses = [e["loss"] for e in events(result) if e["event"] == "progress"]
     with Engine(tiny_bundle.bundle, num_threads=1) as engine:
         coder = TextCoder.from_bundle(tiny_bundle.bundle, engine.facts.manifest)
         rows = [coder.encode_text(json.loads(line)["text"]) for line in text_rows.read_text("utf-8").splitlines()]
         limits = PackLimits(engine.facts.train_t_max, engine.facts.max_segments)
-        config = TrainerConfig(rank=2, alpha=6, target_modules=("q_proj", "down_proj"), learning_rate=1e-2, seed=7)
+        config = TrainerConfig(
+            rank=2, alpha=6, target_modules=("q_proj", "down_proj"), learning_rate=1e-2, seed=7, compute=compute
+        )
         with Trainer(engine, config) as trainer:
             batches = steps(rows, batch_size=2, accumulation=2, seed=7, limits=limits)
             expected = [trainer.step(step).loss for step in itertools.islice(batches, 4)]
