@@ -10,6 +10,9 @@ from pocketlora_export.graphs.gradient import backward_stage
 from pocketlora_export.graphs.stage import Limits, Stage
 from pocketlora_export.lower.spec import Kind
 
+# The last two keep the first products of the MLP for the backward instead of computing them again.
+TRAIN_ROLES = ("forward", "backward", "forward_keep", "backward_kept")
+
 
 @dataclass(frozen=True)
 class ProgramStages:
@@ -27,7 +30,8 @@ def _suffixed(stage: Stage, kind: str) -> Stage:
 
 def _train_blocks(kind: str, block: Block, rows: int) -> list[tuple[Stage, int]]:
     backward = backward_stage(block.forward, "block_backward", "hidden")
-    return [(_suffixed(stage, kind), rows) for stage in (block.forward, backward)]
+    kept = backward_stage(block.forward_known, "block_backward_kept", "hidden")
+    return [(_suffixed(stage, kind), rows) for stage in (block.forward, backward, block.forward_keep, kept)]
 
 
 def train_stages(decoder: Decoder, limits: Limits) -> ProgramStages:
@@ -39,7 +43,7 @@ def train_stages(decoder: Decoder, limits: Limits) -> ProgramStages:
         "train",
         stages,
         decoder.head_loss,
-        lambda kind: {"forward": f"block_forward{kind}", "backward": f"block_backward{kind}"},
+        lambda kind: {role: f"block_{role}{kind}" for role in TRAIN_ROLES},
     )
 
 

@@ -202,6 +202,7 @@ class TrainerOptions(ctypes.Structure):
         ("loss", c_int32),
         ("beta", c_float),
         ("label_smoothing", c_float),
+        ("recompute", c_int32),
     ]
 
 
@@ -224,6 +225,7 @@ class TrainerInfo(ctypes.Structure):
         ("kv_cache", c_int64),
         ("scratch", c_int64),
         ("other", c_int64),
+        ("kept_blocks", c_int64),
     ]
 
 

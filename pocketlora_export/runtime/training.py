@@ -46,6 +46,14 @@ class Activations(IntEnum):
     BF16 = 3
 
 
+class Recompute(IntEnum):
+    """pl_recompute: what the backward computes again of a block."""
+
+    AUTO = 0
+    FULL = 1
+    SELECTIVE = 2
+
+
 @dataclass(frozen=True)
 class TrainerConfig:
     """Hyper-parameters. `rank`, `alpha` and `target_modules` are ignored when training goes on from an adapter.
@@ -55,6 +63,7 @@ class TrainerConfig:
     `total_steps`: where a linear or cosine schedule ends. `max_grad_norm`: 0 = gradients are not clipped.
     `max_skipped_steps`: in a row, because something was not finite. `patience`: validations without improvement, 0 =
     no limit. `beta`, `label_smoothing`: of Loss.DPO, whose batches have pairs of segments, chosen and rejected.
+    `recompute`: whether blocks keep the first products of the MLP for the backward.
     """
 
     rank: int = 8
@@ -84,6 +93,7 @@ class TrainerConfig:
     loss: Loss = Loss.CROSS_ENTROPY
     beta: float = 0.1
     label_smoothing: float = 0.0
+    recompute: Recompute = Recompute.AUTO
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,7 @@ class TrainerPlan:
     """What a trainer was planned for: the largest setting within the engine's memory limit. Sizes in bytes.
 
     `spilled` is the size of the scratch file; `planned` the sum of the parts that follow it, at their highest.
+    `kept_blocks` keep the first products of their MLP; `block_inputs` has them.
     """
 
     max_rows: int
@@ -107,6 +118,7 @@ class TrainerPlan:
     kv_cache: int
     scratch: int
     other: int
+    kept_blocks: int
 
 
 @dataclass(frozen=True)
@@ -210,6 +222,7 @@ def trainer_options(config: TrainerConfig) -> structs.TrainerOptions:
     options.activations, options.max_rows = int(config.activations), config.max_rows
     options.scratch_dir = None if config.scratch_dir is None else os.fsencode(config.scratch_dir)
     options.activation_limit = config.activation_limit
+    options.recompute = int(config.recompute)
     options.schedule, options.keep_best, options.loss = int(config.schedule), int(config.keep_best), int(config.loss)
     for name in (
         "warmup_steps",

@@ -39,6 +39,7 @@ struct TrainOptions {
   float beta = 0, label_smoothing = 0;  // beta: 0 = the default
   pl_activations activations = PL_ACTIVATIONS_AUTO;
   std::string scratch_dir;
+  pl_recompute recompute = PL_RECOMPUTE_AUTO;
 
   void add_to(CLI::App* command);
   /// Throws ToolError for options that contradict each other, all of them listed.

@@ -30,6 +30,7 @@ struct TrainerOptions {
   BestAdapter::Options validation;
   pl_loss loss = PL_LOSS_CROSS_ENTROPY;
   PreferenceOptions preference;  ///< of PL_LOSS_DPO
+  pl_recompute recompute = PL_RECOMPUTE_AUTO;
 
   bool learns_preferences() const { return loss == PL_LOSS_DPO; }
 

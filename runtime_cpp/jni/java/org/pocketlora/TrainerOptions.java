@@ -34,6 +34,7 @@ public final class TrainerOptions {
   Number loss;
   Number beta;
   Number labelSmoothing;
+  Number recompute;
 
   /** Columns of the LoRA matrices; ignored when an initial adapter is given. */
   public TrainerOptions rank(int value) {
@@ -194,6 +195,12 @@ public final class TrainerOptions {
   /** Of {@link Loss#DPO}: how probable it is that the answers of a pair are the wrong way round. */
   public TrainerOptions labelSmoothing(float value) {
     labelSmoothing = value;
+    return this;
+  }
+
+  /** What the backward computes again of a block. */
+  public TrainerOptions recompute(Recompute value) {
+    recompute = value.ordinal();
     return this;
   }
 }
