@@ -223,13 +223,13 @@ TEST_F(TrainerMemoryTest, KeptProductsChangeNoBit) {
   EXPECT_EQ(least.kept_blocks, 0);
   EXPECT_EQ(most.kept_blocks, info_.num_layers);
   EXPECT_GT(most.block_inputs, least.block_inputs);
-  int64_t between = 0;
-  {
-    const EngineHandle unlimited = limited_engine(0);
-    between = info_of(new_trainer(unlimited.get(), options, start.get()).get()).planned;
-  }
-  // Room for half of what is kept, and for methods that are loaded beforehand under a limit.
-  const EngineHandle limited = limited_engine(between - (most.block_inputs - least.block_inputs) / 2);
+  const auto planned = [&](pl_recompute recompute) {  // under a limit, which has all methods loaded
+    const EngineHandle roomy = limited_engine(int64_t{1} << 40);
+    options.recompute = recompute;
+    return info_of(new_trainer(roomy.get(), options, start.get()).get()).planned;
+  };
+  const int64_t limit = (planned(PL_RECOMPUTE_FULL) + planned(PL_RECOMPUTE_SELECTIVE)) / 2;
+  const EngineHandle limited = limited_engine(limit);
   options.recompute = PL_RECOMPUTE_AUTO;
   const TrainerHandle some = new_trainer(limited.get(), options, start.get());
   EXPECT_GT(info_of(some.get()).kept_blocks, 0);
@@ -241,8 +241,9 @@ TEST_F(TrainerMemoryTest, KeptProductsChangeNoBit) {
   }
   const TestBatch last = rows_of_16(1);
   const std::vector<float> expected = gradient(full.get(), last.view());
-  EXPECT_EQ(gradient(selective.get(), last.view()), expected);
-  EXPECT_EQ(gradient(some.get(), last.view()), expected);
+  EXPECT_TRUE(gradient(selective.get(), last.view()) == expected);
+  EXPECT_TRUE(gradient(some.get(), last.view()) == expected);
+  EXPECT_LE(peak_of(limited.get()), limit);
   const TempDir folder;
   const auto saved = [&](pl_trainer* trainer, const char* name) {
     const std::string dir = folder.path() + "/" + name;
@@ -253,8 +254,8 @@ TEST_F(TrainerMemoryTest, KeptProductsChangeNoBit) {
   };
   const std::string weights = saved(full.get(), "full");
   EXPECT_FALSE(weights.empty());
-  EXPECT_EQ(saved(selective.get(), "selective"), weights);
-  EXPECT_EQ(saved(some.get(), "some"), weights);
+  EXPECT_TRUE(saved(selective.get(), "selective") == weights);
+  EXPECT_TRUE(saved(some.get(), "some") == weights);
 }
 
 TEST_F(TrainerMemoryTest, ACancelledStepLeavesTheAdapter) {
