@@ -58,6 +58,8 @@ static void train(pl_engine* engine, int64_t vocabulary, char** argv) {
   pl_trainer_options_init(&options);
   options.rank = (int32_t)atol(argv[6]);
   options.optimizer = strcmp(argv[7], "adamw") == 0 ? PL_ADAMW : PL_SGD;
+  if (argv[9] != NULL)
+    options.recompute = strcmp(argv[9], "selective") == 0 ? PL_RECOMPUTE_SELECTIVE : PL_RECOMPUTE_FULL;
 #ifdef PROBE_ACTIVATIONS
   options.activations = PROBE_ACTIVATIONS;
 #endif
@@ -98,10 +100,10 @@ static void generate(pl_engine* engine, int64_t vocabulary, char** argv) {
 }
 
 int main(int argc, char** argv) {
-  const int trains = argc == 9 && strcmp(argv[1], "train") == 0;
+  const int trains = (argc == 9 || argc == 10) && strcmp(argv[1], "train") == 0;
   const int generates = argc == 5 && strcmp(argv[1], "generate") == 0;
   if (!trains && !generates) {
-    fprintf(stderr, "usage: %s train BUNDLE THREADS LENGTH BATCH RANK adamw|sgd STEPS\n", argv[0]);
+    fprintf(stderr, "usage: %s train BUNDLE THREADS LENGTH BATCH RANK adamw|sgd STEPS [full|selective]\n", argv[0]);
     fprintf(stderr, "       %s generate BUNDLE THREADS CONTEXT\n", argv[0]);
     return 2;
   }

@@ -1,4 +1,4 @@
-"""Holds `pocketlora-export plan` against what the runtime takes: 12 settings of training, 4 of inference.
+"""Holds `pocketlora-export plan` against what the runtime takes: 14 settings of training, 4 of inference.
 
 The plan sees a config.json only. The measurement is a process without Python (memory_probe.c) that trains a step, or
 fills a session, with a bundle exported for just as many rows. Random weights in the shape of known models.
@@ -10,7 +10,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ class Combination:
         """For the table."""
         s = self.setting
         if isinstance(s, Training):
-            return f"{self.shape}, {s.sequence} × {s.micro_batch}, rank {s.rank}, {s.optimizer}"
+            kept = "" if s.recompute == "full" else f", {s.recompute}"
+            return f"{self.shape}, {s.sequence} × {s.micro_batch}, rank {s.rank}, {s.optimizer}{kept}"
         return f"{self.shape}, context {s.context}"
 
 
@@ -60,6 +61,12 @@ def combinations() -> list[Combination]:
         Combination(shape, Training(*values), values[0] * values[1])  # type: ignore[arg-type]
         for shape, settings in wanted.items()
         for values in settings
+    ]
+    # The first bundles of two shapes once more, with products kept.
+    trained += [
+        Combination(one.shape, replace(one.setting, recompute="selective"), one.rows)
+        for one in trained
+        if isinstance(one.setting, Training) and (one.shape, one.rows) in (("135m", 256), ("1b", 256))
     ]
     rows = {one.shape: one.rows for one in reversed(trained)}
     return trained + [Combination(shape, Inference(512, rank=0), rows[shape]) for shape in wanted]
@@ -121,7 +128,7 @@ def measure(probe: Path, bundle: Path, combination: Combination, threads: int) -
     """Run a setting in a process of its own."""
     s = combination.setting
     if isinstance(s, Training):
-        arguments = ["train", bundle, threads, s.sequence, s.micro_batch, s.rank, s.optimizer, 1]
+        arguments = ["train", bundle, threads, s.sequence, s.micro_batch, s.rank, s.optimizer, 1, s.recompute]
     else:
         arguments = ["generate", bundle, threads, s.context]
     done = subprocess.run([str(probe), *map(str, arguments)], capture_output=True, text=True, check=False)

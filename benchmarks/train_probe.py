@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from benchmarks.proc_status import process_memory
-from pocketlora_export.runtime import Trainer, TrainerConfig
+from pocketlora_export.runtime import Recompute, Trainer, TrainerConfig
 from pocketlora_export.runtime.arrays import Int64Array
 from pocketlora_export.runtime.engine import Engine
 
@@ -31,13 +31,18 @@ class RandomRow:
         return self.tokens
 
 
-def probe(bundle: Path, rows: int, rank: int, steps: int, threads: int, backend: str = "auto") -> dict[str, Any]:
+def probe(
+    bundle: Path, rows: int, rank: int, steps: int, threads: int, backend: str = "auto", recompute: str = "auto"
+) -> dict[str, Any]:
     """Median seconds a step, and the memory after the last one."""
     engine = Engine(bundle, backend=backend, num_threads=threads)
     opened = engine.memory()
     facts = engine.facts
     length, used_rank = rows or facts.train_t_max, rank or facts.max_rank
-    trainer = Trainer(engine, TrainerConfig(rank=used_rank, alpha=2.0 * used_rank, learning_rate=1e-4))
+    config = TrainerConfig(
+        rank=used_rank, alpha=2.0 * used_rank, learning_rate=1e-4, recompute=Recompute[recompute.upper()]
+    )
+    trainer = Trainer(engine, config)
     random = np.random.default_rng(0)
     seconds = []
     for _ in range(steps):
@@ -61,9 +66,10 @@ def probe(bundle: Path, rows: int, rank: int, steps: int, threads: int, backend:
 @click.option("--steps", default=3, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--backend", default="auto", show_default=True)
-def main(bundle: Path, rows: int, rank: int, steps: int, threads: int, backend: str) -> None:
+@click.option("--recompute", type=click.Choice(["auto", "full", "selective"]), default="auto", show_default=True)
+def main(bundle: Path, rows: int, rank: int, steps: int, threads: int, backend: str, recompute: str) -> None:
     """Command line of this file."""
-    click.echo(json.dumps(probe(bundle, rows, rank, steps, threads, backend)))
+    click.echo(json.dumps(probe(bundle, rows, rank, steps, threads, backend, recompute)))
 
 
 if __name__ == "__main__":

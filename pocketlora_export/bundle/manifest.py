@@ -211,7 +211,11 @@ class End(_Model):
 
 
 class BlockStages(_Model):
-    """What to call for one layer, and what to bind. `window`: keys that a token sees at most, itself included."""
+    """What to call for one layer, and what to bind. `window`: keys that a token sees at most, itself included.
+
+    `methods` by role: forward and backward, and maybe forward_keep and backward_kept, which pass products from one to
+    the other; or prefill and decode.
+    """
 
     layer: Count
     methods: dict[str, str]

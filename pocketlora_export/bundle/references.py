@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pocketlora_export.bundle.manifest import BlockStages, End, Input, Manifest, Method, Program, Site, Stages
 
 Rank = int | str
+# Methods that a layer has both of, or neither.
+_KEEPING = {"forward_keep", "backward_kept"}
 
 
 def _weight_problems(
@@ -46,6 +48,19 @@ def _adapter_problems(
             yield f"{where}: {method.name}: adapter input {port.name} has shape {port.shape}, not that of {site.name}"
 
 
+def _kept_problems(where: str, block: BlockStages, methods: Mapping[str, Method]) -> Iterator[str]:
+    """The products that one method keeps are those that the other one reads."""
+    keep, read = (methods.get(block.methods[role]) for role in ("forward_keep", "backward_kept"))
+    if keep is None or read is None:
+        return
+    kept, given = (
+        {port.name: port.shape for port in ports if port.name.endswith(".kept")}
+        for ports in (keep.outputs, read.inputs)
+    )
+    if kept != given or not kept:
+        yield f"{where}: {keep.name} keeps {kept}, {read.name} reads {given}"
+
+
 def _end_problems(
     where: str, end: End, methods: Mapping[str, Method], shapes: Mapping[str, list[int]]
 ) -> Iterator[str]:
@@ -68,8 +83,11 @@ def _stage_problems(manifest: Manifest, stages: Stages, program: Program) -> Ite
     roles = {"train": {"forward", "backward"}, "infer": {"prefill", "decode"}}[stages.kind]
     for block in stages.blocks:
         at = f"{where}, layer {block.layer}"
-        if set(block.methods) != roles:
-            yield f"{at}: methods are {sorted(block.methods)}, expected {sorted(roles)}"
+        further = _KEEPING & set(block.methods) and _KEEPING if stages.kind == "train" else set[str]()
+        if set(block.methods) != roles | further:
+            yield f"{at}: methods are {sorted(block.methods)}, expected {sorted(roles | further)}"
+        elif further:
+            yield from _kept_problems(at, block, methods)
         for name in block.methods.values():
             if name not in methods:
                 yield f"{at}: method {name} is in no program"

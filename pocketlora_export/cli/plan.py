@@ -82,6 +82,14 @@ class Choices(click.ParamType[tuple[str, ...]]):
     show_default=True,
     help="How the blocks' inputs are kept between forward and backward.",
 )
+@click.option(
+    "--recompute",
+    type=Choices("auto", "full", "selective"),
+    default="full",
+    show_default=True,
+    help="What the backward computes again of a layer: all, or all but the MLP's gate and up. auto: selective for the "
+    "layers that the device has room for.",
+)
 @click.option("--context", type=Counts(), help="Tokens that a session holds.  [default: 512,2048]")
 @click.option(
     "--cache-dtype",
@@ -161,13 +169,14 @@ def settings(model: PlannedModel, options: dict[str, Any]) -> Asked:
     ]
     raise_all(Status.SEQUENCE_TOO_LONG, "the plan does not fit the model:", problems)
     training: list[Training] = [
-        Training(sequence, micro_batch, rank, optimizer, activations, options["dropout"])
-        for sequence, micro_batch, rank, optimizer, activations in itertools.product(
+        Training(sequence, micro_batch, rank, optimizer, activations, options["dropout"], recompute=recompute)
+        for sequence, micro_batch, rank, optimizer, activations, recompute in itertools.product(
             given["--seq-len"] or _allowed(_SEQUENCES, longest),
             options["micro_batch"],
             options["rank"],
             options["optimizer"],
             options["activations"],
+            options["recompute"],
         )
     ]
     inference: list[Inference] = [

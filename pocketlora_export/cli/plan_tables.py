@@ -28,7 +28,7 @@ def print_plan(plan: Plan) -> None:
     if not out.is_terminal:
         out = Console(highlight=False, width=_WIDTH)
     out.print(_files(plan))
-    out.print(_table(plan, "training, MB", ("tokens", "batch", "rank", "optimizer", "kept as"), _TRAINING))
+    out.print(_table(plan, "training, MB", ("tokens", "batch", "rank", "optimizer", "kept as", "recompute"), _TRAINING))
     out.print(_table(plan, "inference, MB", ("context", "rank", "cache"), _INFERENCE))
     if plan.device is not None:
         out.print(_largest(plan, plan.device))
@@ -71,8 +71,14 @@ def _label(setting: Training | Inference) -> tuple[str, ...]:
             str(setting.rank),
             setting.optimizer,
             setting.activations,
+            _recompute_text(setting),
         )
     return f"{setting.context:,}", str(setting.rank), setting.cache
+
+
+def _recompute_text(setting: Training) -> str:
+    """How much is recomputed; with auto, how many layers keep products: "auto: 7"."""
+    return f"auto: {setting.kept_blocks}" if setting.recompute == "auto" else setting.recompute
 
 
 def _cells(estimate: Estimate, parts: Sequence[str], device: Device | None) -> list[str]:
@@ -110,7 +116,8 @@ def _largest(plan: Plan, device: Device) -> Table:
     for one in plan.largest_training:
         wanted = one.wanted
         length = "" if wanted.sequence == 1 else f", {wanted.sequence:,} tokens"
-        table.add_row("training", f"rank {wanted.rank}, {wanted.optimizer}, {wanted.activations}{length}", *_found(one))
+        kind = f"rank {wanted.rank}, {wanted.optimizer}, {wanted.activations}, {wanted.recompute}"
+        table.add_row("training", f"{kind}{length}", *_found(one))
     for other in plan.largest_inference:
         table.add_row("inference", f"rank {other.wanted.rank}, cache {other.wanted.cache}", *_found(other))
     return table
@@ -125,7 +132,8 @@ def _found(one: Largest[Training] | Largest[Inference]) -> tuple[str, str]:
 
 
 def _training_text(setting: Training) -> str:
-    return f"{setting.sequence:,} tokens × {setting.micro_batch}"
+    kept = f", products of {setting.kept_blocks} layers kept" if setting.kept_blocks else ""
+    return f"{setting.sequence:,} tokens × {setting.micro_batch}{kept}"
 
 
 def chart_of(plan: Plan) -> str:
@@ -137,6 +145,7 @@ def chart_of(plan: Plan) -> str:
                 f"rank {row.setting.rank}",
                 row.setting.optimizer,
                 *([row.setting.activations] if row.setting.activations != "fp32" else []),
+                *([_recompute_text(row.setting)] if row.setting.recompute != "full" else []),
             ),
             {name.replace("_", " "): nbytes for name, nbytes in row.estimate.parts.items()},
         )

@@ -125,6 +125,11 @@ POSITIVE = click.IntRange(min=1)
     help="Products of the layers: fp32, int16 (gradients a few 1e-4 off; int8 is the same for passes of more than 16 "
     "tokens), or the faster of the first two here.",
 )  # fmt: skip
+@click.option(
+    "--recompute", type=click.Choice(["auto", "full", "selective"]), default="auto", show_default=True,
+    help="What the backward computes again of a layer: all of it, or all but the MLP's gate and up, which are kept (a "
+    "faster step, more memory). auto: full, and selective for the layers that --memory-limit has room for.",
+)  # fmt: skip
 @click.option("--scratch-dir", type=PATH, help="Where inputs of layers go that memory has no room for.")
 @click.option(
     "--weights", type=click.Choice(["auto", "keep", "stream"]), default="auto", show_default=True,

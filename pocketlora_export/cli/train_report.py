@@ -60,10 +60,11 @@ class TrainReport:
         """What was chosen for the trainer: an event, and a note where a memory limit decided."""
         if self._json:
             console.print_event("plan", **asdict(plan) | {"activations": plan.activations.name.lower()})
-        if plan.memory_limit or plan.spilled or plan.streams_weights:
+        if plan.memory_limit or plan.spilled or plan.streams_weights or plan.kept_blocks:
             console.note(
                 f"{plan.max_rows} rows a pass, layers' inputs in {plan.activations.name.lower()}"
                 + (f", {plan.spilled / 1e6:.1f} MB of them in a scratch file" if plan.spilled else "")
+                + (f", products of {plan.kept_blocks} layers kept" if plan.kept_blocks else "")
                 + (", weights streamed" if plan.streams_weights else "")
                 + f"; {plan.planned / 1e6:.1f} MB planned"
                 + (f" of {plan.memory_limit / 1e6:.1f} MB" if plan.memory_limit else "")

@@ -24,6 +24,7 @@ from pocketlora_export.runtime import (
     EngineFacts,
     Loss,
     Optimizer,
+    Recompute,
     Schedule,
     Step,
     Trainer,
@@ -88,6 +89,7 @@ class TrainJob:
     loss: str = "sft"
     beta: float | None = None
     label_smoothing: float | None = None
+    recompute: str = "auto"
     verify_base: bool = False
     tensorboard: Path | None = None
 
@@ -236,6 +238,7 @@ def trainer_config(job: TrainJob, facts: EngineFacts) -> TrainerConfig:
         loss=Loss.DPO if job.learns_preferences else Loss.CROSS_ENTROPY,
         beta=defaults.beta if job.beta is None else job.beta,
         label_smoothing=job.label_smoothing or 0.0,
+        recompute=Recompute[job.recompute.upper()],
     )
 
 

@@ -22,10 +22,14 @@ class LoraSite:
 class Block:
     """One kind of decoder layer: its training forward and its two inference stages.
 
-    `window`: keys that a token sees at most, itself included; None = all before it.
+    `forward_keep`: the training forward with the products worth keeping as further outputs, "<linear layer>.kept".
+    `forward_known`: with those as inputs; it is there for its gradient. `window`: keys that a token sees at most,
+    itself included; None = all before it.
     """
 
     forward: Stage
+    forward_keep: Stage
+    forward_known: Stage
     prefill: Stage
     decode: Stage
     window: int | None = None

@@ -10,6 +10,9 @@ from pocketlora_export.graphs.gradient import backward_stage
 from pocketlora_export.graphs.stage import Limits, Stage
 from pocketlora_export.lower.spec import Kind
 
+# The last two keep the first products of the MLP for the backward instead of computing them again.
+TRAIN_ROLES = ("forward", "backward", "forward_keep", "backward_kept")
+
 
 @dataclass(frozen=True)
 class ProgramStages:
@@ -25,21 +28,23 @@ def _suffixed(stage: Stage, kind: str) -> Stage:
     return Stage(stage.name + kind, stage.inputs, stage.outputs, stage.function)
 
 
-def _train_blocks(kind: str, block: Block, rows: int) -> list[tuple[Stage, int]]:
-    backward = backward_stage(block.forward, "block_backward", "hidden")
-    return [(_suffixed(stage, kind), rows) for stage in (block.forward, backward)]
+def _train_blocks(kind: str, block: Block, rows: int, keeping: bool) -> list[tuple[Stage, int]]:
+    stages = [block.forward, backward_stage(block.forward, "block_backward", "hidden")]
+    if keeping:
+        stages += [block.forward_keep, backward_stage(block.forward_known, "block_backward_kept", "hidden")]
+    return [(_suffixed(stage, kind), rows) for stage in stages]
 
 
-def train_stages(decoder: Decoder, limits: Limits) -> ProgramStages:
-    """The stages of the training program."""
+def train_stages(decoder: Decoder, limits: Limits, keeping: bool = True) -> ProgramStages:
+    """The stages of the training program; `keeping`: those that keep products for the backward among them."""
     rows = limits.train_t_max
-    blocks = [pair for kind, block in decoder.blocks.items() for pair in _train_blocks(kind, block, rows)]
+    blocks = [pair for kind, block in decoder.blocks.items() for pair in _train_blocks(kind, block, rows, keeping)]
     stages = ((decoder.embed, rows), *blocks, (decoder.head_loss, rows))
     return ProgramStages(
         "train",
         stages,
         decoder.head_loss,
-        lambda kind: {"forward": f"block_forward{kind}", "backward": f"block_backward{kind}"},
+        lambda kind: {role: f"block_{role}{kind}" for role in (TRAIN_ROLES if keeping else TRAIN_ROLES[:2])},
     )
 
 

@@ -114,3 +114,49 @@ def _lora_formula(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 
 autograd("linear4", _linear_formula, _setup_linear)
 autograd("lora_linear", _lora_formula, _setup_lora)
+
+
+class _KnownLinear(torch.autograd.Function):
+    """`linear4` with its result given."""
+
+    @staticmethod
+    def forward(y: Tensor, *inputs: Any) -> Tensor:
+        """The result as it is: nothing of it is left in a traced graph."""
+        del inputs
+        return y.detach()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """As `linear4`'s, of the inputs after the result."""
+        _setup_linear(ctx, inputs[1:], output)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """`linear4`'s own formula; the result has no gradient."""
+        return None, *_linear_formula(ctx, dy)
+
+
+class _KnownLora(_KnownLinear):
+    """`lora_linear` with its result given."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """As `lora_linear`'s, of the inputs after the result."""
+        _setup_lora(ctx, inputs[1:], output)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """`lora_linear`'s own formula; the result has no gradient."""
+        return None, *_lora_formula(ctx, dy)
+
+
+def known_linear4(y: Tensor, *inputs: Any) -> Tensor:
+    """`linear4(*inputs)` whose result `y` f32 [N, n] is there already: no product, and the gradient of the op."""
+    result: Tensor = _KnownLinear.apply(y, *inputs)  # type: ignore[no-untyped-call]
+    return result
+
+
+def known_lora_linear(y: Tensor, *inputs: Any) -> Tensor:
+    """`lora_linear(*inputs)` whose result `y` f32 [N, n] is there already: no product, and the gradients of the op."""
+    result: Tensor = _KnownLora.apply(y, *inputs)  # type: ignore[no-untyped-call]
+    return result

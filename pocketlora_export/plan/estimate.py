@@ -13,6 +13,7 @@ from pocketlora_export.plan.process import LIBRARIES, process_bytes
 
 Optimizer = Literal["adamw", "adamw-8bit", "adafactor", "lion", "sgd", "sgd-momentum"]
 Activations = Literal["fp32", "fp16", "bf16"]
+Recompute = Literal["auto", "full", "selective"]
 CacheType = Literal["fp32", "fp16", "int8"]
 VALUE_BYTES: dict[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 # Rows of one prefill call unless the recipe says otherwise.
@@ -23,7 +24,10 @@ PHONE_THREADS = 8
 
 @dataclass(frozen=True)
 class Training:
-    """A pass of `micro_batch` sequences of `sequence` tokens, in a bundle exported for just as many rows."""
+    """A pass of `micro_batch` sequences of `sequence` tokens, in a bundle exported for just as many rows.
+
+    `kept_blocks`: of "auto", how many keep products for the backward; the others follow from `recompute`.
+    """
 
     sequence: int
     micro_batch: int = 1
@@ -32,6 +36,12 @@ class Training:
     activations: Activations = "fp32"
     dropout: bool = False
     accumulation: int = 1
+    recompute: Recompute = "full"
+    kept_blocks: int = 0
+
+    def keeps(self, num_layers: int) -> int:
+        """How many blocks keep products for the backward."""
+        return {"full": 0, "selective": num_layers, "auto": self.kept_blocks}[self.recompute]
 
     @property
     def rows(self) -> int:
@@ -103,16 +113,20 @@ def training(model: PlannedModel, setting: Training, machine: Machine) -> Estima
     extents = _extents(setting.rows, setting.micro_batch, 1, memory.cache_row(shape), rank)
     kernels = Setting(machine.registers, setting.dropout, segment=setting.sequence)
     trained = memory.parameters(shape, rank)
-    scratch = _scratch(model.train, extents, kernels, trained, machine.threads)
+    keeps = setting.keeps(shape.num_layers)
+    program = model.train.walked(keeps, shape.num_layers)
+    scratch = _scratch(program, extents, kernels, trained, machine.threads)
+    inputs = memory.block_inputs(shape, setting.rows, VALUE_BYTES[setting.activations])
     return Estimate(
-        arena=arena_bound(model.train.traces, extents),
-        block_inputs=memory.block_inputs(shape, setting.rows, VALUE_BYTES[setting.activations]),
+        arena=arena_bound(program.traces, extents),
+        # The last blocks keep theirs.
+        block_inputs=inputs + memory.kept_products(model.kept_columns[shape.num_layers - keeps :], setting.rows),
         adapter=memory.adapter(shape, rank),
         gradients=memory.gradients(shape, rank, setting.accumulation),
         optimizer=memory.optimizer(shape, rank, setting.optimizer),
         kv_cache=0,
         scratch=memory.training_values(shape, setting.rows) + scratch,
-        other=memory.other(model.train.ports),
+        other=memory.other(program.ports),
         process=process_bytes(shape, model.num_tensors, machine.threads),
         file=model.base_bytes + LIBRARIES,
     )

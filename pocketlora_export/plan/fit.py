@@ -25,6 +25,21 @@ def largest_that(holds: Callable[[int], bool], most: int) -> int:
     return low
 
 
+def with_kept_blocks(model: PlannedModel, setting: Training, device: Device, machine: Machine) -> Training:
+    """With "auto": as many blocks keep products for the backward as the device has room for."""
+    if setting.recompute != "auto":
+        return setting
+
+    def at(blocks: int) -> Training:
+        return dataclasses.replace(setting, kept_blocks=blocks)
+
+    # With all of them the methods that recompute do not run: that may take less than with all but one.
+    layers = model.shape.num_layers
+    if device.fits(training(model, at(layers), machine)):
+        return at(layers)
+    return at(largest_that(lambda n: device.fits(training(model, at(n), machine)), layers))
+
+
 def largest_training(model: PlannedModel, setting: Training, device: Device, machine: Machine) -> Training | None:
     """The largest that fits with the rank, optimizer and formats of a setting; None when not even one token does."""
 
@@ -34,7 +49,8 @@ def largest_training(model: PlannedModel, setting: Training, device: Device, mac
     sequence = largest_that(lambda n: fits(n, 1), model.facts.max_position_embeddings)
     if sequence == 0:
         return None
-    return _sized(setting, sequence, largest_that(lambda n: fits(sequence, n), _MOST_SEQUENCES))
+    found = _sized(setting, sequence, largest_that(lambda n: fits(sequence, n), _MOST_SEQUENCES))
+    return with_kept_blocks(model, found, device, machine)
 
 
 def largest_micro_batch(model: PlannedModel, setting: Training, device: Device, machine: Machine) -> Training | None:
@@ -44,7 +60,8 @@ def largest_micro_batch(model: PlannedModel, setting: Training, device: Device, 
         return device.fits(training(model, _sized(setting, setting.sequence, micro_batch), machine))
 
     micro_batch = largest_that(fits, _MOST_SEQUENCES)
-    return _sized(setting, setting.sequence, micro_batch) if micro_batch else None
+    found = _sized(setting, setting.sequence, micro_batch)
+    return with_kept_blocks(model, found, device, machine) if micro_batch else None
 
 
 def _sized(setting: Training, sequence: int, micro_batch: int) -> Training:

@@ -91,6 +91,11 @@ def block_inputs(shape: Shape, rows: int, value_bytes: int = FLOAT) -> int:
     return round_up(2 * state * FLOAT, PAGE) + round_up(kept, PAGE)
 
 
+def kept_products(columns: Sequence[int], rows: int) -> int:
+    """The products that some blocks keep for the backward, fp32; `columns` of each such block."""
+    return round_up(FLOAT * rows * sum(columns), PAGE)
+
+
 def parameters(shape: Shape, rank: int) -> int:
     """Elements of A and B of every site, each matrix in whole cache lines."""
     return sum(

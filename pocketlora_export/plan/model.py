@@ -24,16 +24,47 @@ _TABLE_ENTRY = 96
 
 
 @dataclass(frozen=True)
-class PlannedProgram:
-    """A program: its stages as captured, and their inputs and outputs together."""
+class PlannedStage:
+    """A stage as captured, and the number of its inputs and outputs."""
 
-    traces: tuple[StageTrace, ...]
+    trace: StageTrace
     ports: int
 
 
 @dataclass(frozen=True)
+class PlannedProgram:
+    """Stages of a program."""
+
+    stages: tuple[PlannedStage, ...]
+
+    @property
+    def traces(self) -> tuple[StageTrace, ...]:
+        """All of them as captured."""
+        return tuple(stage.trace for stage in self.stages)
+
+    @property
+    def ports(self) -> int:
+        """Inputs and outputs of all stages together."""
+        return sum(stage.ports for stage in self.stages)
+
+    def walked(self, kept_blocks: int, num_layers: int) -> PlannedProgram:
+        """What of a training program runs when so many blocks keep products for the backward."""
+        keeping = ("block_forward_keep", "block_backward_kept")
+
+        def runs(name: str) -> bool:
+            if name.startswith(keeping):
+                return kept_blocks > 0
+            return not name.startswith("block_") or kept_blocks < num_layers
+
+        return PlannedProgram(tuple(stage for stage in self.stages if runs(stage.trace.name)))
+
+
+@dataclass(frozen=True)
 class PlannedModel:
-    """A model as a plan sees it. `base_bytes`: size of base.ptd, which holds `num_tensors`."""
+    """A model as a plan sees it. `base_bytes`: size of base.ptd, which holds `num_tensors`.
+
+    `kept_columns`: of the products that each layer can keep for the backward.
+    """
 
     facts: ModelFacts
     quantization: Quantization
@@ -41,6 +72,7 @@ class PlannedModel:
     targets: tuple[str, ...]
     base_bytes: int
     num_tensors: int
+    kept_columns: tuple[int, ...]
     train: PlannedProgram
     infer: PlannedProgram
 
@@ -76,6 +108,7 @@ def plan_stages(model: DecoderModel, quantization: Quantization, targets: Sequen
         targets=tuple(targets),
         base_bytes=base_bytes(stored),
         num_tensors=len(stored),
+        kept_columns=tuple(_kept_columns(decoder.blocks[kind].forward_keep) for kind in decoder.layer_kinds),
         train=_program(train_stages(decoder, _limits(facts)).stages, _limits(facts)),
         infer=_program(infer_stages(decoder, _limits(facts)).stages, _limits(facts)),
     )
@@ -99,5 +132,14 @@ def _limits(facts: ModelFacts) -> Limits:
 
 
 def _program(stages: Sequence[tuple[Stage, int]], limits: Limits) -> PlannedProgram:
-    traces = tuple(trace(capture(stage, rows, limits), stage, rows) for stage, rows in stages)
-    return PlannedProgram(traces, sum(len(stage.inputs) + len(stage.outputs) for stage, _ in stages))
+    return PlannedProgram(
+        tuple(
+            PlannedStage(trace(capture(stage, rows, limits), stage, rows), len(stage.inputs) + len(stage.outputs))
+            for stage, rows in stages
+        )
+    )
+
+
+def _kept_columns(stage: Stage) -> int:
+    """Of the products that a stage puts out beside its hidden state."""
+    return sum(int(output.shape[-1]) for output in stage.outputs[1:])

@@ -13,7 +13,7 @@ _WORKING = 150_000
 # A thread of the pool: its stack's first pages.
 PER_THREAD = 8_000
 # Text of manifest.json: what every bundle has, a tensor of the base and a LoRA site with the stages that bind them.
-_MANIFEST, _PER_TENSOR, _PER_SITE = 44_000, 397, 305
+_MANIFEST, _PER_TENSOR, _PER_SITE = 59_000, 397, 316
 # Pages of the program and its libraries.
 LIBRARIES = 6_500_000
 

@@ -9,13 +9,13 @@ from typing import Any, Generic, TypeVar
 
 from pocketlora_export.plan.devices import Device
 from pocketlora_export.plan.estimate import Estimate, Inference, Machine, Training, inference, training
-from pocketlora_export.plan.fit import largest_inference, largest_micro_batch, largest_training
+from pocketlora_export.plan.fit import largest_inference, largest_micro_batch, largest_training, with_kept_blocks
 from pocketlora_export.plan.model import PlannedModel
 from pocketlora_export.plan.process import manifest_bytes
 
 Setting = TypeVar("Setting", Training, Inference)
 # train.pte and infer.pte together: they hold stages, not layers.
-_PROGRAMS = 47_000
+_PROGRAMS = 69_000
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class Plan:
 
 def make_plan(model: PlannedModel, asked: Asked, machine: Machine, device: Device | None) -> Plan:
     """Estimate every asked setting, and search for the largest ones when there is a device."""
+    trained = [s if device is None else with_kept_blocks(model, s, device, machine) for s in asked.training]
     return Plan(
         model=model,
         machine=machine,
@@ -111,7 +112,7 @@ def make_plan(model: PlannedModel, asked: Asked, machine: Machine, device: Devic
             "programs": _PROGRAMS,
             "manifest.json": manifest_bytes(model.shape, model.num_tensors),
         },
-        training=[Row(setting, training(model, setting, machine)) for setting in asked.training],
+        training=[Row(setting, training(model, setting, machine)) for setting in trained],
         inference=[Row(setting, inference(model, setting, machine)) for setting in asked.inference],
         largest_training=[] if device is None else list(_largest_trainings(model, asked, device, machine)),
         largest_inference=[] if device is None else list(_largest_inferences(model, asked, device, machine)),

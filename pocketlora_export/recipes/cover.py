@@ -23,7 +23,6 @@ from pocketlora_export.recipes.recipe import Recipe, choose_targets
 
 Step = Callable[[str], None]
 KINDS: tuple[Kind, ...] = ("train", "infer")
-_STAGES = {"train": train_stages, "infer": infer_stages}
 
 
 def bundle_options(path: Path) -> dict[str, Any]:
@@ -62,12 +61,21 @@ def cover(model: str, recipe: Recipe, name: str, kinds: tuple[Kind, ...], step: 
     backend = chosen_backend(name, recipe)
     quantization = describe.quantization_of(recipe, decoder_model(config, title).facts.tie_word_embeddings)
     raise_all(Status.INPUT_UNSUPPORTED, "the backend cannot do this:", backend.problems(quantization))
-    return [found for kind in kinds for found in _program(backend, _STAGES[kind](decoder, limits), limits, step)]
+    return [
+        found for kind in kinds for found in _program(backend, _stages(kind, decoder, limits, backend), limits, step)
+    ]
 
 
 def cover_steps(kinds: tuple[Kind, ...]) -> int:
-    """The number of steps at least: more where a model has several kinds of layers."""
+    """The number of steps at least: more where a model has several kinds of layers, or keeps products."""
     return 5 * len(kinds)
+
+
+def _stages(kind: Kind, decoder: Decoder, limits: Limits, backend: Backend) -> ProgramStages:
+    if kind == "infer":
+        return infer_stages(decoder, limits)
+    # A backend that lowers each layer has no methods that keep products.
+    return train_stages(decoder, limits, keeping=backend.lower_decoder is None)
 
 
 def _decoder(config: Mapping[str, Any], name: str, recipe: Recipe) -> Decoder:

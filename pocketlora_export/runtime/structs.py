@@ -203,6 +203,7 @@ class TrainerOptions(ctypes.Structure):
         ("beta", c_float),
         ("label_smoothing", c_float),
         ("compute", c_int32),
+        ("recompute", c_int32),
     ]
 
 
@@ -225,6 +226,7 @@ class TrainerInfo(ctypes.Structure):
         ("kv_cache", c_int64),
         ("scratch", c_int64),
         ("other", c_int64),
+        ("kept_blocks", c_int64),
     ]
 
 

@@ -47,6 +47,14 @@ class Activations(IntEnum):
     BF16 = 3
 
 
+class Recompute(IntEnum):
+    """pl_recompute: what the backward computes again of a block."""
+
+    AUTO = 0
+    FULL = 1
+    SELECTIVE = 2
+
+
 @dataclass(frozen=True)
 class TrainerConfig:
     """Hyper-parameters. `rank`, `alpha` and `target_modules` are ignored when training goes on from an adapter.
@@ -57,6 +65,7 @@ class TrainerConfig:
     `max_skipped_steps`: in a row, because something was not finite. `patience`: validations without improvement, 0 =
     no limit. `beta`, `label_smoothing`: of Loss.DPO, whose batches have pairs of segments, chosen and rejected.
     `compute`: of the products of the blocks, forward and backward.
+    `recompute`: whether blocks keep the first products of the MLP for the backward.
     """
 
     rank: int = 8
@@ -87,6 +96,7 @@ class TrainerConfig:
     beta: float = 0.1
     label_smoothing: float = 0.0
     compute: Compute = "fp32"
+    recompute: Recompute = Recompute.AUTO
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,7 @@ class TrainerPlan:
     """What a trainer was planned for: the largest setting within the engine's memory limit. Sizes in bytes.
 
     `spilled` is the size of the scratch file; `planned` the sum of the parts that follow it, at their highest.
+    `kept_blocks` keep the first products of their MLP; `block_inputs` has them.
     """
 
     max_rows: int
@@ -110,6 +121,7 @@ class TrainerPlan:
     kv_cache: int
     scratch: int
     other: int
+    kept_blocks: int
 
 
 @dataclass(frozen=True)
@@ -214,6 +226,7 @@ def trainer_options(config: TrainerConfig) -> structs.TrainerOptions:
     options.activations, options.max_rows = int(config.activations), config.max_rows
     options.scratch_dir = None if config.scratch_dir is None else os.fsencode(config.scratch_dir)
     options.activation_limit = config.activation_limit
+    options.recompute = int(config.recompute)
     options.schedule, options.keep_best, options.loss = int(config.schedule), int(config.keep_best), int(config.loss)
     for name in (
         "warmup_steps",

@@ -25,6 +25,8 @@ const std::map<std::string, pl_activations> kActivations = {{"auto", PL_ACTIVATI
                                                             {"fp32", PL_ACTIVATIONS_FP32},
                                                             {"fp16", PL_ACTIVATIONS_FP16},
                                                             {"bf16", PL_ACTIVATIONS_BF16}};
+const std::map<std::string, pl_recompute> kRecompute = {
+    {"auto", PL_RECOMPUTE_AUTO}, {"full", PL_RECOMPUTE_FULL}, {"selective", PL_RECOMPUTE_SELECTIVE}};
 const std::map<std::string, pl_weights> kWeights = {
     {"auto", PL_WEIGHTS_AUTO}, {"keep", PL_WEIGHTS_KEEP}, {"stream", PL_WEIGHTS_STREAM}};
 
@@ -132,6 +134,12 @@ void add_memory(CLI::App* command, TrainOptions* o) {
       ->transform(size_in_bytes());
   command->add_option("--activations", o->activations, "What layers' inputs are kept as: auto, fp32, fp16, bf16")
       ->transform(CLI::CheckedTransformer(kActivations));
+  command
+      ->add_option(
+          "--recompute", o->recompute,
+          "What the backward computes again of a layer: auto (what the memory limit asks for), full, selective "
+          "(all but the MLP's gate and up, which are kept: faster)")
+      ->transform(CLI::CheckedTransformer(kRecompute));
   command->add_option("--scratch-dir", o->scratch_dir, "Folder for layers' inputs that memory has no room for");
   command->add_option("--weights", o->bundle.weights, "Pages of the base: auto, keep, stream")
       ->transform(CLI::CheckedTransformer(kWeights));
@@ -196,6 +204,7 @@ pl_trainer_options TrainOptions::trainer(const pl_engine_info& info, int64_t ste
   c.loss = loss;
   if (beta > 0) c.beta = beta;
   c.label_smoothing = label_smoothing;
+  c.recompute = recompute;
   c.keep_best = saves_best() ? 1 : 0;
   c.patience = patience;
   c.compute = compute;

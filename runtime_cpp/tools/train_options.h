@@ -40,6 +40,7 @@ struct TrainOptions {
   pl_activations activations = PL_ACTIVATIONS_AUTO;
   std::string scratch_dir;
   pl_compute compute = PL_COMPUTE_FLOAT32;
+  pl_recompute recompute = PL_RECOMPUTE_AUTO;
 
   void add_to(CLI::App* command);
   /// Throws ToolError for options that contradict each other, all of them listed.

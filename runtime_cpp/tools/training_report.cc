@@ -69,9 +69,12 @@ void report_plan(const pl_trainer_info& plan) {
                        {"optimizer", plan.optimizer},
                        {"kv_cache", plan.kv_cache},
                        {"scratch", plan.scratch},
-                       {"other", plan.other}});
-  std::fprintf(stderr, "%lld rows a pass, layers' inputs in %s%s%s; %.1f MB planned\n", number(plan.max_rows),
-               format.c_str(), plan.spilled > 0 ? " and a scratch file" : "",
+                       {"other", plan.other},
+                       {"kept_blocks", plan.kept_blocks}});
+  const std::string kept =
+      plan.kept_blocks > 0 ? ", products of " + std::to_string(plan.kept_blocks) + " layers kept" : "";
+  std::fprintf(stderr, "%lld rows a pass, layers' inputs in %s%s%s%s; %.1f MB planned\n", number(plan.max_rows),
+               format.c_str(), plan.spilled > 0 ? " and a scratch file" : "", kept.c_str(),
                plan.streams_weights != 0 ? ", weights streamed" : "", static_cast<double>(plan.planned) / 1e6);
 }
 

@@ -16,7 +16,7 @@ from pocketlora_export.runtime.engine import SelfTest, Weights
 from pocketlora_export.runtime.library import LIBRARY_VARIABLE, PROTOTYPES, find_library
 from pocketlora_export.runtime.session import CACHE_DTYPES, COMPUTES
 from pocketlora_export.runtime.structs import ABI_VERSION, STRUCTS
-from pocketlora_export.runtime.training import Activations, Loss, Optimizer, Schedule
+from pocketlora_export.runtime.training import Activations, Loss, Optimizer, Recompute, Schedule
 from pocketlora_export.runtime.watch import AdapterChange
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -95,6 +95,7 @@ def test_status_codes_and_optimizers(values: dict[str, int]) -> None:
     enums = {
         "WEIGHTS_": Weights,
         "ACTIVATIONS_": Activations,
+        "RECOMPUTE_": Recompute,
         "SCHEDULE_": Schedule,
         "LOSS_": Loss,
         "SELF_TEST_": SelfTest,

@@ -17,6 +17,7 @@ ENUMS = {
     "pl_schedule": "Schedule",
     "pl_activations": "Activations",
     "pl_loss": "Loss",
+    "pl_recompute": "Recompute",
     "pl_self_test": "SelfTest",
 }
 PREFIXES = {"pl_cache_dtype": "PL_CACHE", "pl_optimizer": "PL"}

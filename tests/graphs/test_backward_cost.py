@@ -17,10 +17,16 @@ from tests.graphs.test_stages import LIMITS, build
 PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["recomputed", "kept"])
+def kept(request: pytest.FixtureRequest) -> bool:
+    """Whether the MLP's first products are given."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
-def backward() -> ExportedProgram:
-    model = build("tied_gqa", QuantScheme("nf4", 64))
-    stage = backward_stage(model.decoder.blocks[""].forward, "block_backward", "hidden")
+def backward(kept: bool) -> ExportedProgram:
+    block = build("tied_gqa", QuantScheme("nf4", 64)).decoder.blocks[""]
+    stage = backward_stage(block.forward_known if kept else block.forward, "block_backward", "hidden")
     program = capture(stage, LIMITS.train_t_max, LIMITS)
     # Placeholders by the stage's names: a product is known by its weight.
     names = [node for node in program.graph.nodes if node.op == "placeholder"][-len(stage.inputs) :]
@@ -40,9 +46,10 @@ def projections(nodes: list[Node]) -> Counter[str]:
     return Counter(name.split(".")[-2] for name in inputs if name.endswith("_proj.weight"))
 
 
-def test_six_of_seven_products_are_recomputed(backward: ExportedProgram) -> None:
-    """Nothing needs the output of down_proj, the last product of a block."""
-    assert projections(calls(backward, "lora_linear")) == Counter(PROJECTIONS - {"down_proj"})
+def test_products_are_recomputed_where_something_needs_them(backward: ExportedProgram, kept: bool) -> None:
+    """Nothing needs the output of down_proj, the last product of a block; given products are used as they are."""
+    given = {"gate_proj", "up_proj"} if kept else set[str]()
+    assert projections(calls(backward, "lora_linear")) == Counter(PROJECTIONS - {"down_proj"} - given)
     assert projections(calls(backward, "lora_linear_backward")) == Counter(PROJECTIONS)
 
 

@@ -141,8 +141,10 @@ def shifted(labels: Tensor, segments: list[int]) -> Tensor:
     return out
 
 
-def walk_step(model: Model, tokens: Tensor, labels: Tensor, segments: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-    """One training step over the stages, as the runtime walks them."""
+def walk_step(
+    model: Model, tokens: Tensor, labels: Tensor, segments: list[int], keeping: tuple[int, ...]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One training step over the stages, as the runtime walks them; layers of `keeping` keep their products."""
     rows = LIMITS.train_t_max
     positions = torch.cat([torch.arange(b - a) for a, b in itertools.pairwise(segments)])
     state = run(model.decoder.embed, rows, {"tokens": tokens, "positions": positions, **end_inputs(model)})
@@ -152,18 +154,21 @@ def walk_step(model: Model, tokens: Tensor, labels: Tensor, segments: list[int])
         "dropout": torch.zeros(1),
         "seed": torch.zeros(1, dtype=torch.int64),
     }
-    forward = model.decoder.blocks[""].forward
-    hidden = [state["hidden"]]
+    block = model.decoder.blocks[""]
+    hidden, kept = [state["hidden"]], {}
     for layer in range(model.facts.num_layers):
-        hidden.append(run(forward, rows, {"hidden": hidden[-1], **common, **layer_inputs(model, layer)})["hidden"])
+        forward = block.forward_keep if layer in keeping else block.forward
+        kept[layer] = run(forward, rows, {"hidden": hidden[-1], **common, **layer_inputs(model, layer)})
+        hidden.append(kept[layer].pop("hidden"))
     target = shifted(labels, segments)
     weights = torch.full((len(tokens),), 1.0 / int((target != -100).sum()))
     ends = {"hidden": hidden[-1], "labels": target, "weights": weights, **end_inputs(model)}
     head = run(model.decoder.head_loss, rows, ends)
     grad, grads = head["grad_hidden"], {}
-    backward = backward_stage(forward, "block_backward", "hidden")
     for layer in reversed(range(model.facts.num_layers)):
-        bound = {"hidden": hidden[layer], "grad_hidden": grad, **common, **layer_inputs(model, layer)}
+        forward = block.forward_known if layer in keeping else block.forward
+        backward = backward_stage(forward, "block_backward", "hidden")
+        bound = {"hidden": hidden[layer], "grad_hidden": grad, **common, **kept[layer], **layer_inputs(model, layer)}
         out = run(backward, rows, bound)
         grad = out.pop("grad_hidden")
         prefix = model.decoder.layer_prefix(layer)
@@ -179,7 +184,7 @@ def test_training_step_equals_autograd(variant: str, scheme: QuantScheme) -> Non
     tokens = torch.randint(0, model.facts.vocab_size, (segments[-1],))
     labels = tokens.clone()
     labels[[2, 3, 8, 15]] = -100
-    loss, grads = walk_step(model, tokens, labels, segments)
+    loss, grads = walk_step(model, tokens, labels, segments, keeping=(1,))
     leaves = with_lora(model)
     expected = reference_loss(model, tokens, labels, segments)
     wanted = dict(zip(leaves, torch.autograd.grad(expected, list(leaves.values())), strict=True))

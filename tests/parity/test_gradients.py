@@ -11,6 +11,7 @@ import pytest
 
 from pocketlora_export.runtime.engine import Engine
 from pocketlora_export.runtime.trainer import Trainer
+from pocketlora_export.runtime.training import Recompute, TrainerConfig
 from tests.conftest import BundleFactory
 from tests.support.bundles import Bundled
 from tests.support.models import TinyModel
@@ -44,10 +45,15 @@ class Comparison:
 
 
 def compare(engine: Engine, made: Bundled, adapter: Path, batches: list[Rows]) -> Comparison:
-    """Run the step in C++ and in PyTorch."""
+    """Run the step in C++ and in PyTorch. Products that are kept give the same bits as those computed again."""
     loss, expected = gradients(load_adapter(made.dequantized, adapter), batches)
-    trainer = Trainer(engine, init=engine.load_adapter(adapter))
+    trainer = Trainer(engine, TrainerConfig(recompute=Recompute.FULL), engine.load_adapter(adapter))
     report = trainer.forward_backward(batches)
+    keeping = Trainer(engine, TrainerConfig(recompute=Recompute.SELECTIVE), engine.load_adapter(adapter))
+    assert keeping.forward_backward(batches).loss == report.loss
+    for name, gradient in expected.items():
+        shape = gradient.shape
+        assert keeping.gradient(name, shape).tobytes() == trainer.gradient(name, shape).tobytes(), name
     errors = {name: relative_error(trainer.gradient(name, g.shape), g) for name, g in expected.items()}
     worst = max(errors, key=lambda name: errors[name])
     return Comparison(abs(report.loss - loss) / loss, errors[worst], worst)

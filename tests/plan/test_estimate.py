@@ -11,7 +11,7 @@ from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.plan import memory
 from pocketlora_export.plan.devices import Device, device_names, load_device
 from pocketlora_export.plan.estimate import PARTS, Inference, Machine, Training, inference, training
-from pocketlora_export.plan.fit import largest_inference, largest_that, largest_training
+from pocketlora_export.plan.fit import largest_inference, largest_that, largest_training, with_kept_blocks
 from pocketlora_export.plan.kernels import Scratch, Setting, run
 from pocketlora_export.plan.model import PlannedModel
 from pocketlora_export.recipes.plan import plan_model
@@ -93,6 +93,18 @@ def test_what_each_choice_changes(model: PlannedModel) -> None:
     assert _block_scratch(model, dropout=True) > _block_scratch(model, dropout=False)
     caches = [inference(model, Inference(2048, cache), ONE_THREAD).kv_cache for cache in ("fp32", "fp16", "int8")]
     assert caches[0] == 2 * caches[1] > 2 * caches[2]
+
+
+def test_kept_products(model: PlannedModel) -> None:
+    """Gate and up, f32 [N, I] each: kept beside the blocks' inputs, and no longer in the arena while they are read."""
+    assert model.kept_columns == (2 * 256,) * 4
+    full, kept = (training(model, Training(256, 1, 8, recompute=r), ONE_THREAD) for r in ("full", "selective"))
+    assert kept.block_inputs - full.block_inputs == 4 * 256 * 2 * 256 * 4
+    assert kept.arena < full.arena
+    room = Training(256, 1, 8, recompute="auto", kept_blocks=2)
+    phone = device(training(model, room, ONE_THREAD).anonymous)
+    assert with_kept_blocks(model, Training(256, 1, 8, recompute="auto"), phone, ONE_THREAD) == room
+    assert with_kept_blocks(model, Training(256, 1, 8), phone, ONE_THREAD).kept_blocks == 0
 
 
 @pytest.mark.parametrize("most", [0, 1, 5, 64, 1000])

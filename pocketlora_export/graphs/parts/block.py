@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,15 @@ from pocketlora_export.graphs.parts.mlp import Mlp
 from pocketlora_export.graphs.parts.norm import Norm
 from pocketlora_export.graphs.stage import InputSpec, OutputSpec, Stage, Tensors, runtime_input
 from pocketlora_export.graphs.weights import WeightSpec
+
+
+class _Applied(NamedTuple):
+    """What a block computes: the new stream [N, H], new keys and values [N, Hkv*D], the MLP's first products."""
+
+    hidden: Tensor
+    k: Tensor
+    v: Tensor
+    products: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -60,44 +70,73 @@ class DecoderBlock:
         y = y if norm is None else norm(y, inputs)
         return x + y if self.residual_scale == 1.0 else torch.add(x, y, alpha=self.residual_scale)
 
-    def _apply(self, inputs: Tensors, core: Core) -> tuple[Tensor, Tensor, Tensor]:
+    def _apply(self, inputs: Tensors, core: Core) -> _Applied:
         x = inputs["hidden"]
         read = x if self.attention_norm is None else self.attention_norm(x, inputs)
         attended, k, v = self.attention(read, inputs, core)
         x = self._add(x, attended, self.attention_out_norm, inputs)
         if not self.parallel:
             read = x if self.mlp_norm is None else self.mlp_norm(x, inputs)
-        return self._add(x, self.mlp(read, inputs), self.mlp_out_norm, inputs), k, v
+        products = tuple(linear(read, inputs) for linear in self.mlp.kept())
+        return _Applied(self._add(x, self.mlp(products, inputs), self.mlp_out_norm, inputs), k, v, products)
 
     def _activations(self) -> tuple[InputSpec, ...]:
         return runtime_input("hidden", ("N", self.hidden)), *self.attention.activations()
 
     def stages(self) -> Block:
-        """The three stages of this kind of layer."""
+        """The stages of this kind of layer."""
+        keep, known = self._keeping_stages()
         return Block(
-            self.forward_stage(), self.cached_stage("prefill"), self.cached_stage("decode"), self.attention.window
+            self.forward_stage(),
+            keep,
+            known,
+            self.cached_stage("prefill"),
+            self.cached_stage("decode"),
+            self.attention.window,
         )
 
-    def forward_stage(self) -> Stage:
-        """Training forward over packed segments: hidden f32 [N, H] -> hidden f32 [N, H]."""
-
-        def run(inputs: Tensors) -> tuple[Tensor, ...]:
-            return self._apply(inputs, self.attention.packed())[:1]
-
-        inputs = (
+    def _training_inputs(self) -> tuple[InputSpec, ...]:
+        return (
             *self._activations(),
             runtime_input("segments", ("S1",), torch.int64),
             runtime_input("dropout", (1,)),
             runtime_input("seed", (1,), torch.int64),
         )
-        outputs = (OutputSpec("hidden", torch.float32, ("N", self.hidden)),)
-        return Stage("block_forward", (*inputs, *self._bound_inputs()), outputs, run)
+
+    def _hidden_output(self) -> OutputSpec:
+        return OutputSpec("hidden", torch.float32, ("N", self.hidden))
+
+    def forward_stage(self) -> Stage:
+        """Training forward over packed segments: hidden f32 [N, H] -> hidden f32 [N, H]."""
+
+        def run(inputs: Tensors) -> tuple[Tensor, ...]:
+            return (self._apply(inputs, self.attention.packed()).hidden,)
+
+        return Stage("block_forward", (*self._training_inputs(), *self._bound_inputs()), (self._hidden_output(),), run)
+
+    def _keeping_stages(self) -> tuple[Stage, Stage]:
+        """The training forward that puts out the MLP's first products too, and the one that is given them."""
+        forward = self.forward_stage()
+
+        def keep(inputs: Tensors) -> tuple[Tensor, ...]:
+            applied = self._apply(inputs, self.attention.packed())
+            return applied.hidden, *applied.products
+
+        products = [(linear.kept, ("N", linear.spec.rows)) for linear in self.mlp.kept()]
+        outputs = (*forward.outputs, *(OutputSpec(name, torch.float32, shape) for name, shape in products))
+        given = [runtime_input(name, shape) for name, shape in products]
+        inputs = (*self._training_inputs(), *given, *self._bound_inputs())
+        return (
+            Stage("block_forward_keep", forward.inputs, outputs, keep),
+            Stage("block_forward_known", inputs, forward.outputs, forward.function),
+        )
 
     def cached_stage(self, name: str) -> Stage:
         """Inference over the KV cache: hidden -> hidden, and the new rows of keys and values [N, Hkv*D]."""
 
         def run(inputs: Tensors) -> tuple[Tensor, ...]:
-            return self._apply(inputs, self.attention.cached())
+            applied = self._apply(inputs, self.attention.cached())
+            return applied.hidden, applied.k, applied.v
 
         width = self.attention.kv_width
         # Bytes: the runtime chooses the rows' format. fp32 is the largest.
@@ -105,5 +144,5 @@ class DecoderBlock:
         cache = [runtime_input(f"{kind}_cache", ("C", row), torch.uint8) for kind in ("k", "v")]
         inputs = (*self._activations(), runtime_input("past", (1,), torch.int64), *cache)
         rows = [OutputSpec(kind, torch.float32, ("N", width)) for kind in ("k", "v")]
-        outputs = (OutputSpec("hidden", torch.float32, ("N", self.hidden)), *rows)
+        outputs = (self._hidden_output(), *rows)
         return Stage(f"block_{name}", (*inputs, *self._bound_inputs()), outputs, run)

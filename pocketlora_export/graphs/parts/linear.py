@@ -52,15 +52,23 @@ class Linear:
             ]
         return specs
 
+    @property
+    def kept(self) -> str:
+        """What its result is called where a stage keeps it, or is given it."""
+        return f"{self.name}.kept"
+
     def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
-        """x f32 [N, in] -> f32 [N, out]."""
+        """x f32 [N, in] -> f32 [N, out]: the kept result where `inputs` has it, with the gradients of the product."""
         q4 = (self.spec.rows, self.spec.cols, SCHEME_IDS[self.spec.scheme], self.spec.group_size)
         weight, bias = inputs[f"{self.name}.weight"], inputs.get(f"{self.name}.bias")
+        known = inputs.get(self.kept)
         y: Tensor
         if not self.lora:
-            y = ops.linear4(x, weight, bias, *q4)
+            product = (x, weight, bias, *q4)
+            y = ops.linear4(*product) if known is None else ops.known_linear4(known, *product)
             return y
         adapter = [inputs[f"{self.name}.{part}"] for part in ("lora_A", "lora_B", "lora_scale")]
         mask = (inputs.get("dropout"), inputs.get("seed"), self.site)
-        y = ops.lora_linear(x, weight, bias, *adapter, *mask, *q4)
+        adapted = (x, weight, bias, *adapter, *mask, *q4)
+        y = ops.lora_linear(*adapted) if known is None else ops.known_lora_linear(known, *adapted)
         return y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,8 +25,11 @@ class Mlp(Protocol):
     def linears(self) -> list[Linear]:
         """The linear layers, in layer order."""
 
-    def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
-        """f32 [N, H] -> f32 [N, H]."""
+    def kept(self) -> list[Linear]:
+        """The linear layers that read the MLP's input f32 [N, H]: the widest products of a block, worth keeping."""
+
+    def __call__(self, products: Sequence[Tensor], inputs: Tensors) -> Tensor:
+        """From the results of `kept`, f32 [N, out] each, to f32 [N, H]."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,14 @@ class GatedMlp:
         """gate, up, down."""
         return [self.gate, self.up, self.down]
 
-    def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
+    def kept(self) -> list[Linear]:
+        """gate, up."""
+        return [self.gate, self.up]
+
+    def __call__(self, products: Sequence[Tensor], inputs: Tensors) -> Tensor:
         """See `Mlp`."""
-        return self.down(GATED[self.activation](self.gate(x, inputs), self.up(x, inputs)), inputs)
+        gate, up = products
+        return self.down(GATED[self.activation](gate, up), inputs)
 
 
 @dataclass(frozen=True)
@@ -58,9 +67,13 @@ class FusedGatedMlp:
         """gate_up, down."""
         return [self.gate_up, self.down]
 
-    def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
+    def kept(self) -> list[Linear]:
+        """gate_up."""
+        return [self.gate_up]
+
+    def __call__(self, products: Sequence[Tensor], inputs: Tensors) -> Tensor:
         """See `Mlp`."""
-        gate, up = columns(self.gate_up(x, inputs), [self.down.spec.cols] * 2)
+        gate, up = columns(products[0], [self.down.spec.cols] * 2)
         return self.down(GATED[self.activation](gate, up), inputs)
 
 
@@ -76,6 +89,10 @@ class PlainMlp:
         """up, down."""
         return [self.up, self.down]
 
-    def __call__(self, x: Tensor, inputs: Tensors) -> Tensor:
+    def kept(self) -> list[Linear]:
+        """up."""
+        return [self.up]
+
+    def __call__(self, products: Sequence[Tensor], inputs: Tensors) -> Tensor:
         """See `Mlp`."""
-        return self.down(ACTIVATIONS[self.activation](self.up(x, inputs)), inputs)
+        return self.down(ACTIVATIONS[self.activation](products[0]), inputs)

@@ -392,6 +392,14 @@ typedef enum pl_activations {
   PL_ACTIVATIONS_BF16 = 3
 } pl_activations;
 
+/** What the backward computes again of a block, besides what follows from the products below. */
+typedef enum pl_recompute {
+  PL_RECOMPUTE_AUTO = 0,     /**< full; under a memory limit, selective for as many blocks as it has room for, last ones
+                                first, once everything else has been chosen */
+  PL_RECOMPUTE_FULL = 1,     /**< all of it: only its input is kept */
+  PL_RECOMPUTE_SELECTIVE = 2 /**< all but the first products of the MLP (gate and up), which are kept in fp32 */
+} pl_recompute;
+
 typedef enum pl_loss {
   PL_LOSS_CROSS_ENTROPY = 0, /**< the mean over all unmasked tokens of a step */
   PL_LOSS_DPO = 1 /**< direct preference optimization: the mean over all pairs of a step of −log σ(beta · (how much more
@@ -430,6 +438,8 @@ typedef struct pl_trainer_options {
   float label_smoothing;     /**< of PL_LOSS_DPO: how probable it is that the answers of a pair are the wrong way round
                                 (conservative DPO); from 0 to below 0.5, default 0 */
   pl_compute compute;        /**< of the blocks, forward and backward; default PL_COMPUTE_FLOAT32 */
+  pl_recompute recompute;    /**< default PL_RECOMPUTE_AUTO; the result is the same, bit for bit, with block inputs in
+                                fp32 */
 } pl_trainer_options;
 /** As pl_engine_options_init_sized. */
 PL_API void pl_trainer_options_init_sized(pl_trainer_options* options, size_t struct_size);
@@ -454,6 +464,7 @@ typedef struct pl_trainer_info {
   int64_t memory_limit;       /**< 0 = none */
   int64_t planned;            /**< the parts of pl_memory at their highest, and their sum */
   int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch, other;
+  int64_t kept_blocks; /**< that keep their first products for the backward (pl_recompute), as part of block_inputs */
 } pl_trainer_info;
 PL_API pl_status pl_trainer_get_info(const pl_trainer* trainer, pl_trainer_info* info);
 

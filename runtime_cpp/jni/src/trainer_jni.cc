@@ -20,7 +20,7 @@ pl_trainer_options trainer_options(Options* read) {
   pl_trainer_options options;
   pl_trainer_options_init(&options);
   int32_t optimizer = options.optimizer, activations = options.activations, schedule = options.schedule;
-  int32_t loss = options.loss, compute = options.compute;
+  int32_t loss = options.loss, compute = options.compute, recompute = options.recompute;
   int64_t seed = static_cast<int64_t>(options.seed);
   read->number("rank", &options.rank);
   read->number("alpha", &options.alpha);
@@ -50,11 +50,13 @@ pl_trainer_options trainer_options(Options* read) {
   read->number("beta", &options.beta);
   read->number("labelSmoothing", &options.label_smoothing);
   read->number("compute", &compute);
+  read->number("recompute", &recompute);
   options.optimizer = static_cast<pl_optimizer>(optimizer);
   options.activations = static_cast<pl_activations>(activations);
   options.schedule = static_cast<pl_schedule>(schedule);
   options.loss = static_cast<pl_loss>(loss);
   options.compute = static_cast<pl_compute>(compute);
+  options.recompute = static_cast<pl_recompute>(recompute);
   options.seed = static_cast<uint64_t>(seed);
   return options;
 }

@@ -81,8 +81,8 @@ struct StageSpec {
   std::map<std::string, std::string> weights;
 };
 
-/// One layer: method per role (forward, backward | prefill, decode), weights, and the adapter site behind each local
-/// name.
+/// One layer: method per role (forward, backward, and maybe forward_keep, backward_kept | prefill, decode), weights,
+/// and the adapter site behind each local name.
 struct BlockSpec {
   int64_t layer = 0;
   std::map<std::string, std::string> methods;
@@ -176,6 +176,8 @@ AdapterInputName split_adapter_input(const std::string& name);
 
 /// Whether an output is the gradient of an adapter input: "<site>.lora_A.grad".
 bool is_gradient_name(std::string_view name);
+/// Whether it is a product that one stage keeps for another: "<linear layer>.kept".
+bool is_kept_name(std::string_view name);
 /// Only for a gradient's name. @return "<site>.lora_A".
 std::string gradient_input(std::string_view name);
 

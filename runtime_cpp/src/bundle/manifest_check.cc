@@ -8,7 +8,11 @@
 namespace pocketlora {
 namespace {
 
-constexpr std::string_view kGradient = ".grad";
+constexpr std::string_view kGradient = ".grad", kKept = ".kept";
+
+bool ends_with(std::string_view name, std::string_view end) {
+  return name.size() > end.size() && name.substr(name.size() - end.size()) == end;
+}
 
 bool lists_file(const Manifest& manifest, const std::string& path) {
   return std::any_of(manifest.files.begin(), manifest.files.end(),
@@ -134,11 +138,31 @@ void check_block_sites(const Manifest& manifest, const BlockSpec& block, const s
   }
 }
 
+/// The products that a method puts out or is given, by name.
+template <typename T>
+std::map<std::string, std::vector<Dim>> products_of(const std::vector<T>& tensors) {
+  std::map<std::string, std::vector<Dim>> products;
+  for (const T& tensor : tensors) {
+    if (is_kept_name(tensor.name)) products.emplace(tensor.name, tensor.shape);
+  }
+  return products;
+}
+
+/// What one method keeps is what the other one reads.
+void check_kept(const MethodSpec* keep, const MethodSpec* kept, const std::string& where, ProblemList* problems) {
+  if (keep == nullptr || kept == nullptr || products_of(keep->outputs) == products_of(kept->inputs)) return;
+  problems->add(where + ": the products that " + kept->name + " reads are not those that " + keep->name + " keeps");
+}
+
 void check_block(const BlockSpec& block, bool train, const std::string& where, StageChecker checker,
                  ProblemList* problems) {
-  const std::string roles[] = {train ? "forward" : "prefill", train ? "backward" : "decode"};
+  std::vector<std::string> roles = {train ? "forward" : "prefill", train ? "backward" : "decode"};
+  if (train && block.methods.count("forward_keep") + block.methods.count("backward_kept") > 0) {
+    roles.insert(roles.end(), {"forward_keep", "backward_kept"});
+  }
   for (const auto& [role, method] : block.methods) {
-    if (role != roles[0] && role != roles[1]) problems->add(where + ".methods." + role + ": is not a known role");
+    if (std::find(roles.begin(), roles.end(), role) != roles.end()) continue;
+    problems->add(where + ".methods." + role + ": is not a known role");
   }
   for (const std::string& role : roles) {
     const auto method = block.methods.find(role);
@@ -169,6 +193,10 @@ void check_stage_set(const Manifest& manifest, const StageSet& set, ProblemList*
     if (set.blocks[i].layer != static_cast<int64_t>(i)) problems->add(at + ": layers must be listed in order");
     check_block_sites(manifest, set.blocks[i], at, problems);
     check_block(set.blocks[i], set.kind == "train", at, StageChecker(manifest, *program, at, problems), problems);
+    const std::map<std::string, std::string>& methods = set.blocks[i].methods;
+    if (methods.count("forward_keep") + methods.count("backward_kept") < 2) continue;
+    check_kept(program->find_method(methods.at("forward_keep")), program->find_method(methods.at("backward_kept")), at,
+               problems);
   }
 }
 
@@ -196,9 +224,9 @@ AdapterInputName split_adapter_input(const std::string& name) {
   return {name.substr(0, dot), name.substr(dot + 1)};
 }
 
-bool is_gradient_name(std::string_view name) {
-  return name.size() > kGradient.size() && name.substr(name.size() - kGradient.size()) == kGradient;
-}
+bool is_gradient_name(std::string_view name) { return ends_with(name, kGradient); }
+
+bool is_kept_name(std::string_view name) { return ends_with(name, kKept); }
 
 std::string gradient_input(std::string_view name) {
   return std::string(name.substr(0, name.size() - kGradient.size()));

@@ -281,6 +281,51 @@ TEST(Manifest, UnknownRolesAreRefused) {
   expect_problem(parse(document), "methods.sideways: is not a known role");
 }
 
+/// With methods that keep a product f32 [N, 24] for the backward.
+json keeping_manifest() {
+  json document = valid_manifest();
+  json& methods = document["programs"][0]["methods"];
+  json keep = methods[1], kept = methods[2], product = keep["outputs"][0];
+  keep["name"] = "block_forward_keep";
+  kept["name"] = "block_backward_kept";
+  product["name"] = "mlp.up_proj.kept";
+  product["shape"] = {"N", 24};
+  keep["outputs"].push_back(product);
+  product["source"] = "runtime";
+  kept["inputs"].push_back(product);
+  methods.push_back(keep);
+  methods.push_back(kept);
+  json& roles = document["stages"][0]["blocks"][0]["methods"];
+  roles["forward_keep"] = "block_forward_keep";
+  roles["backward_kept"] = "block_backward_kept";
+  return document;
+}
+
+TEST(Manifest, ALayerMayKeepProductsForTheBackward) {
+  const json valid = keeping_manifest();
+  const Result<Manifest> manifest = parse_manifest(valid.dump(), "manifest.json");
+  ASSERT_TRUE(manifest.ok()) << manifest.status().message();
+  json document = valid;
+  document["stages"][0]["blocks"][0]["methods"].erase("forward_keep");
+  expect_problem(parse(document), "methods.forward_keep: missing");
+  const auto methods = [&document]() -> json& { return document["programs"][0]["methods"]; };
+  document = valid;
+  methods()[5]["inputs"].back()["shape"] = {"N", 25};
+  expect_problem(parse(document), "block_backward_kept reads are not those that block_forward_keep keeps");
+  document = valid;
+  methods()[4]["outputs"].back()["shape"] = {24, 24};
+  expect_problem(parse(document), "'mlp.up_proj.kept': expected float32 [N, columns], found float32 [24, 24]");
+  document = valid;
+  methods()[4]["outputs"].erase(1);
+  expect_problem(parse(document), "block_forward_keep: expected products to keep, found none");
+  document = valid;
+  methods()[1]["outputs"].push_back(methods()[4]["outputs"].back());
+  expect_problem(parse(document), "output 'mlp.up_proj.kept' is not known");
+  document = valid;
+  document["stages"][1]["blocks"][0]["methods"]["forward_keep"] = "block_prefill";
+  expect_problem(parse(document), "methods.forward_keep: is not a known role");
+}
+
 TEST(Manifest, TheRuntimesTensorsMustBeThoseOfTheirRole) {
   // Each runtime input and each output in turn: another name, another type, another shape, missing, or one too many.
   const json valid = valid_manifest();

@@ -94,6 +94,16 @@ void check_tensors(const char* what, const std::vector<TensorSpec>& found, std::
   }
 }
 
+void check_products(const std::vector<TensorSpec>& products, const std::string& where, ProblemList* problems) {
+  if (products.empty()) problems->add(where + ": expected products to keep, found none");
+  for (const TensorSpec& product : products) {
+    const std::vector<Dim>& shape = product.shape;
+    const bool is_product = shape.size() == 2 && shape[0] == kRows && shape[1].kind == Dim::Kind::kFixed;
+    if (product.dtype == DType::kFloat32 && is_product && shape[1].size > 0) continue;
+    problems->add(where + ": '" + product.name + "': expected float32 [N, columns], found " + text(product));
+  }
+}
+
 }  // namespace
 
 StageContract stage_contract(const Manifest& manifest, const std::string& kind, const std::string& role) {
@@ -113,7 +123,9 @@ StageContract stage_contract(const Manifest& manifest, const std::string& kind, 
     head(train, model, hidden, &contract);
   } else {
     contract.optional_inputs = rope_tables(model);
-    train ? train_block(role == "backward", hidden, &contract) : infer_block(model, hidden, &contract);
+    contract.keeps = role == "forward_keep";
+    contract.kept = role == "backward_kept";
+    train ? train_block(role == "backward" || contract.kept, hidden, &contract) : infer_block(model, hidden, &contract);
   }
   contract.single_row = !train && (role == "decode" || role == "head");
   if (contract.single_row) contract.rows_min = contract.rows_max = 1;
@@ -122,14 +134,17 @@ StageContract stage_contract(const Manifest& manifest, const std::string& kind, 
 
 void check_contract(const MethodSpec& method, const StageContract& contract, const std::string& where,
                     ProblemList* problems) {
-  std::vector<TensorSpec> inputs, outputs;
+  std::vector<TensorSpec> inputs, outputs, products;
   for (const InputSpec& input : method.inputs) {
-    if (input.source == InputSource::kRuntime) inputs.push_back(input);
+    if (input.source != InputSource::kRuntime) continue;
+    (contract.kept && is_kept_name(input.name) ? products : inputs).push_back(input);
   }
   for (const TensorSpec& output : method.outputs) {
-    if (!contract.gradients || !is_gradient_name(output.name)) outputs.push_back(output);
+    if (contract.gradients && is_gradient_name(output.name)) continue;
+    (contract.keeps && is_kept_name(output.name) ? products : outputs).push_back(output);
   }
   const std::string at = where + ": " + method.name;
+  if (contract.keeps || contract.kept) check_products(products, at, problems);
   check_tensors("input", inputs, contract.inputs, contract.optional_inputs, contract.single_row, at, problems);
   check_tensors("output", outputs, contract.outputs, {}, contract.single_row, at, problems);
   if (method.t_min > contract.rows_min || method.t_max < contract.rows_max) {

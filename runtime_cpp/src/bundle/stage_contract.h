@@ -14,10 +14,13 @@ struct StageContract {
   std::vector<TensorSpec> optional_inputs;  ///< rotary tables: a block has those that it reads
   bool single_row = false;                  ///< the dimension N may be a fixed 1
   bool gradients = false;                   ///< two more outputs for each bound site
+  bool keeps = false;                       ///< products as further outputs: float32 [N, columns]
+  bool kept = false;                        ///< the same as further inputs
   int64_t rows_min = 1, rows_max = 1;
 };
 
-/// @param role "embed", "head", "forward", "backward", "prefill" or "decode". @param kind "train" or "infer".
+/// @param role "embed", "head", "forward", "backward", "forward_keep", "backward_kept", "prefill" or "decode". @param
+/// kind "train" or "infer".
 StageContract stage_contract(const Manifest& manifest, const std::string& kind, const std::string& role);
 
 /// Compares a method with what its role needs. @param where starts each problem.

@@ -50,6 +50,7 @@ Result<TrainerOptions> read_options(const pl_trainer_options* given) {
   options.max_skipped_steps = c.max_skipped_steps;
   options.loss = c.loss;
   options.preference = {c.beta, c.label_smoothing};
+  options.recompute = c.recompute;
   options.validation = {c.keep_best != 0, c.patience, pocketlora::as_written(c.min_delta)};
   PL_ASSIGN_OR_RETURN(options.compute, pocketlora::read_compute(c.compute));
   return options;

@@ -2,6 +2,8 @@
 #include <cfloat>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <thread>
 
 #include "capi/bundle_test_support.h"
@@ -204,6 +206,56 @@ TEST_F(TrainerMemoryTest, SpillingAndStreamingChangeNoBit) {
   EXPECT_PL_OK(pl_engine_get_memory(streaming.get(), &memory));
   EXPECT_LT(memory.base_resident, static_cast<int64_t>(std::filesystem::file_size(dir_ + "/base.ptd")) / 2);
   EXPECT_EQ(memory.base_private_dirty, 0);
+}
+
+TEST_F(TrainerMemoryTest, KeptProductsChangeNoBit) {
+  const AdapterHandle start = train_adapter(33);
+  const TestBatch batch = rows_of_16(static_cast<int>(info_.train_t_max / 16));
+  pl_trainer_options options = small_trainer(1e-2F);
+  options.dropout = 0.1F;
+  options.activations = PL_ACTIVATIONS_FP32;
+  options.max_rows = info_.train_t_max / 2;  // two passes a step
+  options.recompute = PL_RECOMPUTE_FULL;
+  const TrainerHandle full = new_trainer(engine_.get(), options, start.get());
+  options.recompute = PL_RECOMPUTE_SELECTIVE;
+  const TrainerHandle selective = new_trainer(engine_.get(), options, start.get());
+  const pl_trainer_info least = info_of(full.get()), most = info_of(selective.get());
+  EXPECT_EQ(least.kept_blocks, 0);
+  EXPECT_EQ(most.kept_blocks, info_.num_layers);
+  EXPECT_GT(most.block_inputs, least.block_inputs);
+  const auto planned = [&](pl_recompute recompute) {  // under a limit, which has all methods loaded
+    const EngineHandle roomy = limited_engine(int64_t{1} << 40);
+    options.recompute = recompute;
+    return info_of(new_trainer(roomy.get(), options, start.get()).get()).planned;
+  };
+  const int64_t limit = (planned(PL_RECOMPUTE_FULL) + planned(PL_RECOMPUTE_SELECTIVE)) / 2;
+  const EngineHandle limited = limited_engine(limit);
+  options.recompute = PL_RECOMPUTE_AUTO;
+  const TrainerHandle some = new_trainer(limited.get(), options, start.get());
+  EXPECT_GT(info_of(some.get()).kept_blocks, 0);
+  EXPECT_LT(info_of(some.get()).kept_blocks, info_.num_layers);
+  for (int i = 0; i < 3; ++i) {
+    const double loss = step(full.get(), {batch.view()}).loss;
+    EXPECT_EQ(step(selective.get(), {batch.view()}).loss, loss);
+    EXPECT_EQ(step(some.get(), {batch.view()}).loss, loss);
+  }
+  const TestBatch last = rows_of_16(1);
+  const std::vector<float> expected = gradient(full.get(), last.view());
+  EXPECT_TRUE(gradient(selective.get(), last.view()) == expected);
+  EXPECT_TRUE(gradient(some.get(), last.view()) == expected);
+  EXPECT_LE(peak_of(limited.get()), limit);
+  const TempDir folder;
+  const auto saved = [&](pl_trainer* trainer, const char* name) {
+    const std::string dir = folder.path() + "/" + name;
+    const AdapterHandle adapter = trained_adapter(trainer, nullptr);
+    EXPECT_PL_OK(pl_adapter_save(adapter.get(), dir.c_str()));
+    std::ifstream file(dir + "/adapter_model.safetensors", std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string weights = saved(full.get(), "full");
+  EXPECT_FALSE(weights.empty());
+  EXPECT_TRUE(saved(selective.get(), "selective") == weights);
+  EXPECT_TRUE(saved(some.get(), "some") == weights);
 }
 
 TEST_F(TrainerMemoryTest, ACancelledStepLeavesTheAdapter) {

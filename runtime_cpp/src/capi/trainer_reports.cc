@@ -73,6 +73,7 @@ pl_trainer_info trainer_info_of(const Trainer& trainer) {
   facts.memory_limit = trainer.engine().memory_limit();
   facts.planned = plan.total();
   fill_parts(plan.parts, &facts);
+  facts.kept_blocks = plan.kept_blocks;
   return facts;
 }
 

@@ -14,7 +14,7 @@ Status ForwardWalk::run(const TokenRows& tokens) const {
     rope.add_inputs(&inputs);
     std::vector<OutputTensor> outputs = {{"hidden", hidden(layer + 1), hidden_bytes}};
     extra(layer, &inputs, &outputs);
-    PL_RETURN_IF_ERROR(graph->run_block(layer, role, extents, sites, inputs, outputs));
+    PL_RETURN_IF_ERROR(graph->run_block(layer, role_of ? role_of(layer) : role, extents, sites, inputs, outputs));
     if (after_block) after_block(layer);
   }
   return Status();

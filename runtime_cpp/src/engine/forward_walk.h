@@ -20,6 +20,8 @@ struct TokenRows {
 struct ForwardWalk {
   StageGraph* graph;
   std::string role;  ///< of the blocks: "forward", "prefill" or "decode"
+  /// The role of a block, where blocks differ; may be empty.
+  std::function<std::string(int64_t layer)> role_of;
   Extents extents;
   SiteBindings sites;
   RopeRows rope;        ///< filled by embed, read by the blocks (and by the backward)

@@ -1,6 +1,7 @@
 #include "engine/stage_graph.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 namespace pocketlora {
@@ -36,9 +37,25 @@ Result<std::unique_ptr<StageGraph>> StageGraph::open(const Bundle& bundle, const
     for (const auto& [role, method] : block.methods) {
       PL_ASSIGN_OR_RETURN(calls[role], graph->make_call(method, block.weights, block.sites));
     }
+    auto& kept = graph->kept_.emplace_back();
+    const auto keep = calls.find("forward_keep");
+    if (keep == calls.end()) continue;
+    for (const TensorSpec& output : keep->second.spec->outputs) {
+      if (is_kept_name(output.name)) kept.push_back(output);
+    }
   }
   WeightStream::prefer_huge_pages(bundle.base(), manifest, *set);
   return graph;
+}
+
+std::vector<int64_t> StageGraph::kept_columns() const {
+  std::vector<int64_t> columns;
+  for (const std::vector<TensorSpec>& products : kept_) {
+    if (products.empty()) return {};
+    const auto add = [](int64_t sum, const TensorSpec& product) { return sum + product.shape.back().size; };
+    columns.push_back(std::accumulate(products.begin(), products.end(), int64_t{0}, add));
+  }
+  return columns;
 }
 
 void StageGraph::stream_weights() {
@@ -149,7 +166,8 @@ Status StageGraph::run_block(int64_t layer, const std::string& role, const Exten
     return error(PL_BUNDLE_MISMATCH, "layer %lld has no method for '%s'", static_cast<long long>(layer), role.c_str());
   }
   if (stream_ == nullptr) return run(call->second, extents, sites, inputs, outputs);
-  const auto walk = role == "backward" ? WeightStream::Walk::kDown : WeightStream::Walk::kUp;
+  const bool down = role == "backward" || role == "backward_kept";
+  const auto walk = down ? WeightStream::Walk::kDown : WeightStream::Walk::kUp;
   stream_->before_block(layer, walk);
   const Status status = run(call->second, extents, sites, inputs, outputs);
   stream_->after_block(layer, walk, calls.count("backward") > 0);

@@ -47,6 +47,11 @@ class StageGraph {
   /// Keys that a token sees at most in each layer, itself included; 0 = all before it.
   const std::vector<int64_t>& windows() const { return windows_; }
 
+  /// What a layer's "forward_keep" puts out for its "backward_kept"; in the manifest's order, empty without the two.
+  const std::vector<TensorSpec>& kept_products(int64_t layer) const { return kept_[static_cast<size_t>(layer)]; }
+  /// Columns of each layer's kept products together; empty when some layer has none.
+  std::vector<int64_t> kept_columns() const;
+
   /// From now on the weights are read one stage ahead and let go of after use. Not while a stage runs.
   void stream_weights();
   bool streams_weights() const { return stream_ != nullptr; }
@@ -59,7 +64,7 @@ class StageGraph {
 
   Status run_embed(const Extents& extents, const std::vector<InputTensor>& inputs,
                    const std::vector<OutputTensor>& outputs);
-  /// @param role "forward", "backward", "prefill" or "decode".
+  /// @param role "forward", "backward", "forward_keep", "backward_kept", "prefill" or "decode".
   Status run_block(int64_t layer, const std::string& role, const Extents& extents, const SiteBindings& sites,
                    const std::vector<InputTensor>& inputs, const std::vector<OutputTensor>& outputs);
   Status run_head(const Extents& extents, const std::vector<InputTensor>& inputs,
@@ -95,6 +100,7 @@ class StageGraph {
   Call embed_, head_;
   std::vector<std::map<std::string, Call>> blocks_;  ///< by layer, then role
   std::vector<int64_t> windows_;
+  std::vector<std::vector<TensorSpec>> kept_;  ///< by layer
   const StageSet* set_ = nullptr;
   std::unique_ptr<const WeightStream> stream_;  ///< null = the base's pages come and go by themselves
 };

@@ -33,15 +33,17 @@ Result<LossPass::Output> LossPass::run() const {
   int64_t seed = 0;
   ForwardWalk walk;
   walk.graph = graph;
-  walk.role = "forward";
+  const auto keeps = [this](int64_t layer) { return kept != nullptr && kept->keeps(layer); };
+  walk.role_of = [&](int64_t layer) { return keeps(layer) ? "forward_keep" : "forward"; };
   walk.extents = dims;
   walk.sites = {sites.views, {}};
   walk.rope = rope_rows();
   walk.hidden_bytes = hidden_bytes();
   walk.hidden = hidden;
   walk.before_block = before_block;
-  walk.extra = [&](int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>*) {
+  walk.extra = [&](int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>* outputs) {
     add_block_inputs(layer, &seed, inputs);
+    if (keeps(layer)) kept->add_outputs(layer, outputs);
   };
   PL_RETURN_IF_ERROR(walk.run({batch->tokens.data(), rows->positions.data()}));
 

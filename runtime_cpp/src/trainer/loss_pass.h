@@ -7,6 +7,7 @@
 #include "common/result.h"
 #include "engine/engine.h"
 #include "engine/forward_walk.h"
+#include "trainer/kept_products.h"
 #include "trainer/packed_batch.h"
 
 namespace pocketlora {
@@ -30,7 +31,8 @@ struct LossPass {
   float* rope;                                  ///< [rows, rope_width]
   std::function<float*(int64_t layer)> hidden;  ///< as in ForwardWalk
   std::function<Status(int64_t layer)> before_block;
-  float* grad_hidden;  ///< [rows, hidden]; out: the loss's gradient after the last block
+  const KeptProducts* kept = nullptr;  ///< of the blocks that keep theirs; null = none does
+  float* grad_hidden;                  ///< [rows, hidden]; out: the loss's gradient after the last block
 
   struct Output {
     std::vector<float> logprobs;  ///< [rows]

@@ -16,6 +16,7 @@ Result<TrainingNeeds> present_needs(Engine* engine, StageGraph* graph) {
   needs.num_layers = model.num_layers;
   needs.hidden_size = model.hidden_size;
   needs.rope_width = model.rope_width();
+  needs.kept_columns = graph->kept_columns();
   needs.present = engine->account().committed();
   needs.train_arena_present = graph->arena_resident();
   needs.kernel_scratch_present = scratch_bytes_in_use();

@@ -16,6 +16,7 @@
 #include "trainer/best_adapter.h"
 #include "trainer/checkpoint.h"
 #include "trainer/gradients.h"
+#include "trainer/kept_products.h"
 #include "trainer/loss_pass.h"
 #include "trainer/metrics_log.h"
 #include "trainer/packed_batch.h"
@@ -53,8 +54,9 @@ struct ValidationReport {
   Rewards rewards;  ///< of preference pairs
 };
 
-/// Trains one adapter. The forward keeps each block's input only; the backward recomputes a block and writes the
-/// gradients of its sites into their place. A step that fails, is cancelled, or whose loss or gradient is not finite
+/// Trains one adapter. The forward keeps each block's input, and of some blocks the products that take the longest to
+/// compute again (KeptProducts); the backward recomputes the rest and writes the gradients of its sites into their
+/// place. A step that fails, is cancelled, or whose loss or gradient is not finite
 /// leaves the adapter as it was. For one thread at a time, but for control() and, while a step is held, checkpoints.
 class Trainer {
  public:
@@ -149,6 +151,7 @@ class Trainer {
   TrainingPlan plan_;
   std::unique_ptr<RowsCap::Hold> rows_hold_;
   std::optional<ActivationStore> activations_;
+  std::optional<KeptProducts> kept_;
   ReservedBuffer grad_hidden_, rope_;
   MemoryCharge optimizer_charge_;
 };

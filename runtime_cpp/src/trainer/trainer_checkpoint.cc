@@ -62,6 +62,8 @@ Json Trainer::settings() const {
                    {"max_rows", plan_.activations.max_rows},
                    {"activations", format_name(plan_.activations.format)}};
   settings["compute"] = compute_name(options_.compute);
+  // Kept products come from inputs of blocks as they were, recomputed ones from inputs as they were kept.
+  if (plan_.activations.format != FloatFormat::kFloat32) settings["kept_blocks"] = plan_.kept_blocks;
   settings["loss"] = options_.learns_preferences() ? "dpo" : "cross-entropy";
   if (options_.learns_preferences()) {
     settings["beta"] = as_written(options_.preference.beta);

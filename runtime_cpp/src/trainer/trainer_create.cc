@@ -92,6 +92,7 @@ Status Trainer::make_plan(const TrainerOptions& options) {
   wishes.format = float_format(options.activations);
   wishes.may_spill = !options.scratch_dir.empty();
   wishes.activation_limit = options.activation_limit;
+  wishes.recompute = options.recompute;
   PL_ASSIGN_OR_RETURN(plan_, plan_training(needs, wishes));
   return Status();
 }
@@ -102,6 +103,7 @@ Status Trainer::allocate_buffers(const TrainerOptions& options) {
   const int64_t rows = plan_.activations.max_rows;
   rows_hold_ = std::make_unique<RowsCap::Hold>(&engine_->rows_cap(), rows);
   PL_ASSIGN_OR_RETURN(activations_, ActivationStore::create(plan_.activations, options.scratch_dir, account));
+  PL_ASSIGN_OR_RETURN(kept_, KeptProducts::create(*graph_, plan_.kept_blocks, rows, account));
   PL_ASSIGN_OR_RETURN(const size_t hidden, bytes_of({rows, model.hidden_size, sizeof(float)}));
   PL_ASSIGN_OR_RETURN(const size_t rope, bytes_of({rows, model.rope_width(), sizeof(float)}));
   PL_ASSIGN_OR_RETURN(grad_hidden_, ReservedBuffer::reserve(hidden, account, MemoryPart::kScratch));

@@ -27,6 +27,9 @@ Status TrainerOptions::check() const {
   if (loss < PL_LOSS_CROSS_ENTROPY || loss > PL_LOSS_DPO) {
     problems.addf("loss: expected a pl_loss, found %d", static_cast<int>(loss));
   }
+  if (recompute < PL_RECOMPUTE_AUTO || recompute > PL_RECOMPUTE_SELECTIVE) {
+    problems.addf("recompute: expected a pl_recompute, found %d", static_cast<int>(recompute));
+  }
   if (learns_preferences()) preference.check(&problems);
   PL_RETURN_IF_ERROR(problems.to_status(PL_INVALID_ARGUMENT, "trainer options:"));
   return schedule.check();

@@ -32,6 +32,7 @@ struct TrainerOptions {
   pl_loss loss = PL_LOSS_CROSS_ENTROPY;
   PreferenceOptions preference;  ///< of PL_LOSS_DPO
   Compute compute = Compute::kFloat32;
+  pl_recompute recompute = PL_RECOMPUTE_AUTO;
 
   bool learns_preferences() const { return loss == PL_LOSS_DPO; }
 

@@ -109,6 +109,7 @@ Dropout Trainer::dropout_of(size_t index) const {
 Result<double> Trainer::run_pass(const BatchView& batch, float weight, size_t index, const PassLoss& pass_loss) {
   const PackedRows rows = pack_for_loss(batch, weight);
   activations_->begin(static_cast<int64_t>(batch.tokens.size()));
+  kept_->begin(static_cast<int64_t>(batch.tokens.size()));
   LossPass pass;
   pass.graph = graph_;
   pass.model = &engine_->manifest().model;
@@ -122,6 +123,7 @@ Result<double> Trainer::run_pass(const BatchView& batch, float weight, size_t in
     PL_RETURN_IF_ERROR(at_block());
     return activations_->keep(layer);
   };
+  pass.kept = &*kept_;
   pass.grad_hidden = grad_hidden_.as<float>();
   PL_ASSIGN_OR_RETURN(const LossPass::Output output, pass.run());
   const double loss = pass_loss(rows, output.logprobs);
@@ -144,7 +146,10 @@ Status Trainer::run_backward(const LossPass& pass, bool first) {
     std::vector<InputTensor> inputs = {{"hidden", hidden}, {"grad_hidden", incoming}};
     pass.rope_rows().add_inputs(&inputs);
     pass.add_block_inputs(layer, &seed, &inputs);
-    PL_RETURN_IF_ERROR(graph_->run_block(layer, "backward", dims, sites, inputs, {{"grad_hidden", outgoing, bytes}}));
+    const bool kept = kept_->keeps(layer);
+    if (kept) kept_->add_inputs(layer, &inputs);
+    const char* role = kept ? "backward_kept" : "backward";
+    PL_RETURN_IF_ERROR(graph_->run_block(layer, role, dims, sites, inputs, {{"grad_hidden", outgoing, bytes}}));
     if (!first) gradients_->add_layer(layer);
     std::swap(incoming, outgoing);
   }

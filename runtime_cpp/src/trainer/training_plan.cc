@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "trainer/kept_products.h"
+
 namespace pocketlora {
 namespace {
 
@@ -21,14 +23,19 @@ const MemoryRow& cost_of(const TrainingNeeds& needs, int64_t rows) {
   return found == needs.costs.end() ? needs.costs.back() : *found;
 }
 
-Result<TrainingPlan> plan_of(const TrainingNeeds& needs, const ActivationLayout& layout) {
+Result<TrainingPlan> plan_of(const TrainingNeeds& needs, const ActivationLayout& layout, int64_t kept_blocks) {
   const MemoryRow& cost = cost_of(needs, layout.max_rows);
   TrainingPlan plan;
   plan.activations = layout;
+  plan.kept_blocks = kept_blocks;
   plan.parts = needs.present;
   PL_ASSIGN_OR_RETURN(const int64_t block_inputs, layout.memory_bytes());
   part(&plan.parts, MemoryPart::kArena) += std::max<int64_t>(cost.arena - needs.train_arena_present, 0);
   part(&plan.parts, MemoryPart::kBlockInputs) += in_pages(block_inputs, 3);
+  if (kept_blocks > 0) {
+    part(&plan.parts, MemoryPart::kBlockInputs) +=
+        in_pages(KeptProducts::bytes_of(needs.kept_columns, kept_blocks, layout.max_rows), 1);
+  }
   part(&plan.parts, MemoryPart::kAdapter) += needs.adapter;
   part(&plan.parts, MemoryPart::kGradients) += needs.gradients;
   part(&plan.parts, MemoryPart::kOptimizer) += needs.optimizer;
@@ -46,30 +53,48 @@ const char* format_name(FloatFormat format) {
   return format == FloatFormat::kFloat32 ? "fp32" : format == FloatFormat::kFloat16 ? "fp16" : "bf16";
 }
 
-std::string setting_text(const ActivationLayout& layout) {
-  return format("%lld rows a pass, block inputs in %s%s", static_cast<long long>(layout.max_rows),
-                format_name(layout.format), layout.file_bytes() > 0 ? " and in the scratch folder" : "");
+std::string setting_text(const TrainingPlan& plan) {
+  const ActivationLayout& layout = plan.activations;
+  return format("%lld rows a pass, block inputs in %s%s%s", static_cast<long long>(layout.max_rows),
+                format_name(layout.format), layout.file_bytes() > 0 ? " and in the scratch folder" : "",
+                plan.kept_blocks > 0 ? ", the products of every block kept" : "");
+}
+
+/// Blocks that keep their products in every setting.
+int64_t kept_always(const TrainingNeeds& needs, const TrainingWishes& wishes) {
+  return wishes.recompute == PL_RECOMPUTE_SELECTIVE ? needs.num_layers : 0;
 }
 
 /// One setting, with as many states in memory as the limit leaves room for when it spills.
 Result<TrainingPlan> fitted(const TrainingNeeds& needs, const TrainingWishes& wishes, ActivationLayout layout) {
-  PL_ASSIGN_OR_RETURN(const TrainingPlan least, plan_of(needs, layout));
+  const int64_t kept_blocks = kept_always(needs, wishes);
+  PL_ASSIGN_OR_RETURN(const TrainingPlan least, plan_of(needs, layout, kept_blocks));
   if (layout.resident_limit != 0 || wishes.memory_limit == 0) return least;
   const int64_t room = wishes.memory_limit - least.total();
   if (room <= 0) return least;
   layout.resident_limit = wishes.activation_limit > 0 ? std::min(room, wishes.activation_limit) : room;
-  return plan_of(needs, layout);
+  return plan_of(needs, layout, kept_blocks);
+}
+
+/// A plan that fits, with as many blocks keeping their products as the limit leaves room for.
+Result<TrainingPlan> keeping(const TrainingNeeds& needs, const TrainingWishes& wishes, TrainingPlan plan) {
+  if (wishes.recompute != PL_RECOMPUTE_AUTO || wishes.memory_limit == 0 || needs.kept_columns.empty()) return plan;
+  for (int64_t blocks = needs.num_layers; blocks > 0; --blocks) {
+    PL_ASSIGN_OR_RETURN(TrainingPlan more, plan_of(needs, plan.activations, blocks));
+    if (more.total() <= wishes.memory_limit) return more;
+  }
+  return plan;
 }
 
 Status refusal(const TrainingWishes& wishes, const TrainingPlan& smallest) {
-  const char* advice = wishes.may_spill ? "" : ", or a scratch folder for block inputs";
-
+  const std::string advice = std::string(wishes.may_spill ? "" : ", or a scratch folder for block inputs") +
+                             (smallest.kept_blocks > 0 ? ", or products that are computed again (recompute full)" : "");
   return error(PL_OUT_OF_MEMORY,
                "training does not fit the memory limit of %s: the smallest setting (%s) needs %s: %s. A limit of %lld "
                "bytes would do, or a smaller rank%s",
-               megabytes(wishes.memory_limit).c_str(), setting_text(smallest.activations).c_str(),
+               megabytes(wishes.memory_limit).c_str(), setting_text(smallest).c_str(),
                megabytes(smallest.total()).c_str(), parts_text(smallest.parts).c_str(),
-               static_cast<long long>(smallest.total()), advice);
+               static_cast<long long>(smallest.total()), advice.c_str());
 }
 
 std::vector<int64_t> row_choices(const TrainingNeeds& needs, const TrainingWishes& wishes) {
@@ -92,6 +117,11 @@ Status check_wishes(const TrainingNeeds& needs, const TrainingWishes& wishes) {
   }
   if (wishes.activation_limit > 0 && !wishes.may_spill) {
     problems.add("activation_limit needs a scratch_dir for what is beyond it");
+  }
+  if (wishes.recompute == PL_RECOMPUTE_SELECTIVE && needs.kept_columns.empty()) {
+    problems.add(
+        "recompute: the bundle has no methods that keep products (forward_keep, backward_kept), so that it can "
+        "only be full or auto; export it again");
   }
   return problems.to_status(PL_INVALID_ARGUMENT, "trainer options:");
 }
@@ -125,7 +155,7 @@ Result<TrainingPlan> plan_training(const TrainingNeeds& needs, const TrainingWis
         layout.format = wishes.format.value_or(choice);
         layout.resident_limit = spills ? 0 : wishes.activation_limit > 0 ? wishes.activation_limit : -1;
         PL_ASSIGN_OR_RETURN(TrainingPlan plan, fitted(needs, wishes, layout));
-        if (wishes.memory_limit == 0 || plan.total() <= wishes.memory_limit) return plan;
+        if (wishes.memory_limit == 0 || plan.total() <= wishes.memory_limit) return keeping(needs, wishes, plan);
         if (!smallest.has_value() || plan.total() < smallest->total()) smallest = std::move(plan);
       }
     }

@@ -93,6 +93,49 @@ TEST(TrainingPlan, CountsWhatTheEngineHoldsAlready) {
   EXPECT_GE(part(plan, MemoryPart::kScratch), 999 * kKilo);
 }
 
+/// Each of ten blocks can keep 300 columns.
+TrainingNeeds keeping_needs() {
+  TrainingNeeds needs = small_needs();
+  needs.kept_columns.assign(10, 300);
+  return needs;
+}
+
+TEST(TrainingPlan, KeepsTheProductsOfAsManyBlocksAsThereIsRoomFor) {
+  const int64_t products = 256 * 300 * 4;
+  TrainingWishes wishes;
+  EXPECT_EQ(plan_training(keeping_needs(), wishes).value().kept_blocks, 0);  // no limit: as before
+  wishes.memory_limit = total_of(256, FloatFormat::kFloat32) + 3 * products + products / 2;
+  const TrainingPlan plan = plan_training(keeping_needs(), wishes).value();
+  EXPECT_EQ(plan.kept_blocks, 3);
+  EXPECT_EQ(plan.activations.format, FloatFormat::kFloat32);  // chosen before
+  EXPECT_LE(plan.total(), wishes.memory_limit);
+  EXPECT_EQ(plan_training(small_needs(), wishes).value().kept_blocks, 0);
+  wishes.recompute = PL_RECOMPUTE_FULL;
+  EXPECT_EQ(plan_training(keeping_needs(), wishes).value().kept_blocks, 0);
+  wishes.recompute = PL_RECOMPUTE_SELECTIVE;  // fewer rows rather than fewer blocks
+  EXPECT_EQ(plan_training(keeping_needs(), wishes).value().kept_blocks, 10);
+  wishes.memory_limit *= 100;
+  wishes.recompute = PL_RECOMPUTE_AUTO;
+  EXPECT_EQ(plan_training(keeping_needs(), wishes).value().kept_blocks, 10);
+}
+
+TEST(TrainingPlan, RefusesToKeepWhatDoesNotFitOrCannotBeKept) {
+  TrainingWishes wishes;
+  wishes.recompute = PL_RECOMPUTE_SELECTIVE;
+  EXPECT_TRUE(fails_with(plan_training(small_needs(), wishes).status(), PL_INVALID_ARGUMENT,
+                         {"recompute", "no methods that keep products"}));
+  wishes.max_rows = 256;
+  const int64_t least = [&] {
+    wishes.format = FloatFormat::kFloat16;
+    return plan_training(keeping_needs(), wishes).value().total();
+  }();
+  EXPECT_EQ(least, total_of(256, FloatFormat::kFloat16) + 10 * 256 * 300 * 4 + 4096);
+  wishes.memory_limit = least - 1;
+  EXPECT_TRUE(
+      fails_with(plan_training(keeping_needs(), wishes).status(), PL_OUT_OF_MEMORY,
+                 {"the products of every block kept", "block inputs", "recompute full", std::to_string(least)}));
+}
+
 TEST(TrainingPlan, WhatTheCallerFixedStays) {
   TrainingWishes wishes;
   wishes.memory_limit = total_of(64, FloatFormat::kBfloat16);

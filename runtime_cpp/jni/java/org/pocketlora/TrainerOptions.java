@@ -35,6 +35,7 @@ public final class TrainerOptions {
   Number beta;
   Number labelSmoothing;
   Number compute;
+  Number recompute;
 
   /** Columns of the LoRA matrices; ignored when an initial adapter is given. */
   public TrainerOptions rank(int value) {
@@ -201,6 +202,12 @@ public final class TrainerOptions {
   /** How the products of the blocks are computed, forward and backward. */
   public TrainerOptions compute(Compute value) {
     compute = value.ordinal();
+    return this;
+  }
+
+  /** What the backward computes again of a block. */
+  public TrainerOptions recompute(Recompute value) {
+    recompute = value.ordinal();
     return this;
   }
 }
