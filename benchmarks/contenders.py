@@ -88,10 +88,10 @@ class Contenders:
         """Make what ours and llama.cpp read, so that no turn waits for it."""
         _ = self.bundle, self.gguf
 
-    def train(self, rows: int, steps: int = 1) -> Found:
+    def train(self, rows: int, steps: int = 1, recompute: str = "full", compute: str = "fp32") -> Found:
         """Our training step."""
         options = ("--rows", rows, "--rank", RANK, "--steps", steps, "--threads", self.threads)
-        return self._ours("benchmarks.train_probe", *options)
+        return self._ours("benchmarks.train_probe", *options, "--recompute", recompute, "--compute", compute)
 
     def peft(self, base: str, rows: int, steps: int = 1) -> Found:
         """PEFT's, over a base of that kind."""

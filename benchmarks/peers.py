@@ -62,8 +62,12 @@ class Contender:
 
 
 def training(given: Contenders, rows: int, steps: int, peers: tuple[str, ...]) -> dict[str, Contender]:
-    """Ours first."""
-    found = {OURS: Contender(partial(given.train, rows, steps))}
+    """Ours first: as a user gets it, with the products of gate and up kept, and with integers besides."""
+    found = {
+        OURS: Contender(partial(given.train, rows, steps)),
+        f"{OURS}, selective": Contender(partial(given.train, rows, steps, "selective")),
+        f"{OURS}, selective, int16": Contender(partial(given.train, rows, steps, "selective", "int16")),
+    }
     for name, base in PEFT.items():
         if name in peers:
             found[name] = Contender(partial(given.peft, base, rows, steps))
@@ -71,10 +75,11 @@ def training(given: Contenders, rows: int, steps: int, peers: tuple[str, ...]) -
 
 
 def generation(given: Contenders, prompt: int, peers: tuple[str, ...]) -> dict[str, Contender]:
-    """Ours first, as a user gets it and in fp32."""
+    """Ours first: as a user gets it, in fp32 and in 8-bit integers."""
     found = {
         OURS: Contender(partial(given.generate, prompt)),
         f"{OURS}, fp32": Contender(partial(given.generate, prompt, "fp32")),
+        f"{OURS}, int8": Contender(partial(given.generate, prompt, "int8")),
     }
     if "llama.cpp" in peers:
         found["llama.cpp Q4_0"] = Contender(partial(given.llama_cpp, prompt))
@@ -93,6 +98,17 @@ def measure_share(given: Contenders) -> Share:
     return Share(given.work, roofline.flops(given.isa, given.threads), bandwidth)
 
 
+def short_name(own: str) -> str:
+    """Of one of ours, for a column."""
+    return own.removeprefix(f"{OURS}, ").replace(OURS, "ours")
+
+
+def ratio_text(ours: list[float], theirs: list[float]) -> str:
+    """How much faster ours was within a turn: the median, and from the least to the most."""
+    ratios = sorted(their / own for own, their in zip(ours, theirs, strict=False))
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})" if ratios else "–"
+
+
 def rows_of(
     work: str, contenders: Mapping[str, Contender], key: str, tokens: int, of_peak: Callable[[Found], float]
 ) -> list[Row]:
@@ -102,14 +118,13 @@ def rows_of(
     """
     if not contenders[OURS].runs:
         raise SystemExit(f"{work}: {OURS} did not run: {contenders[OURS].failure}")
-    ours = [run[key] for run in contenders[OURS].runs]
+    ours = {name: [run[key] for run in contenders[name].runs] for name in contenders if name.startswith(OURS)}
     table: list[Row] = []
     for name, contender in contenders.items():
         if not contender.runs:
             table.append({"work": work, "": name, "tokens/s": f"did not run: {contender.failure}"})
             continue
         seconds = [run[key] for run in contender.runs]
-        ratios = sorted(theirs / own for own, theirs in zip(ours, seconds, strict=False))
         table.append(
             {
                 "work": work,
@@ -117,9 +132,7 @@ def rows_of(
                 "tokens/s": f"{tokens / statistics.median(seconds):.1f}",
                 "seconds": f"{statistics.median(seconds):.3f}",
                 "of peak": f"{100 * statistics.median(map(of_peak, contender.runs)):.0f} %",
-                "ours to it": f"{statistics.median(ratios):.2f}",
-                "from": f"{ratios[0]:.2f}",
-                "to": f"{ratios[-1]:.2f}",
+                **{f"{short_name(own)} to it": ratio_text(turns, seconds) for own, turns in ours.items()},
                 "runs": len(seconds),
                 "RssAnon MB": megabytes(contender.runs[-1]["memory"]["rss_anon"]),
             }

@@ -16,6 +16,7 @@ from benchmarks.proc_status import process_memory
 from pocketlora_export.runtime import Recompute, Trainer, TrainerConfig
 from pocketlora_export.runtime.arrays import Int64Array
 from pocketlora_export.runtime.engine import Engine
+from pocketlora_export.runtime.session import COMPUTES, Compute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,14 @@ class RandomRow:
 
 
 def probe(
-    bundle: Path, rows: int, rank: int, steps: int, threads: int, backend: str = "auto", recompute: str = "auto"
+    bundle: Path,
+    rows: int,
+    rank: int,
+    steps: int,
+    threads: int,
+    backend: str = "auto",
+    recompute: str = "auto",
+    compute: Compute = "fp32",
 ) -> dict[str, Any]:
     """Median seconds a step, and the memory after the last one."""
     engine = Engine(bundle, backend=backend, num_threads=threads)
@@ -40,7 +48,11 @@ def probe(
     facts = engine.facts
     length, used_rank = rows or facts.train_t_max, rank or facts.max_rank
     config = TrainerConfig(
-        rank=used_rank, alpha=2.0 * used_rank, learning_rate=1e-4, recompute=Recompute[recompute.upper()]
+        rank=used_rank,
+        alpha=2.0 * used_rank,
+        learning_rate=1e-4,
+        recompute=Recompute[recompute.upper()],
+        compute=compute,
     )
     trainer = Trainer(engine, config)
     random = np.random.default_rng(0)
@@ -67,9 +79,12 @@ def probe(
 @click.option("--threads", default=1, show_default=True)
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--recompute", type=click.Choice(["auto", "full", "selective"]), default="auto", show_default=True)
-def main(bundle: Path, rows: int, rank: int, steps: int, threads: int, backend: str, recompute: str) -> None:
+@click.option("--compute", type=click.Choice(COMPUTES), default="fp32", show_default=True)
+def main(
+    bundle: Path, rows: int, rank: int, steps: int, threads: int, backend: str, recompute: str, compute: Compute
+) -> None:
     """Command line of this file."""
-    click.echo(json.dumps(probe(bundle, rows, rank, steps, threads, backend, recompute)))
+    click.echo(json.dumps(probe(bundle, rows, rank, steps, threads, backend, recompute, compute)))
 
 
 if __name__ == "__main__":

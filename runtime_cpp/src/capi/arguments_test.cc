@@ -208,10 +208,11 @@ TEST(Arguments, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(generate.top_p, 1.0F);
 }
 
-TEST(Arguments, ComputeIsOneOfThree) {
+TEST(Arguments, ComputeIsAPlCompute) {
   EXPECT_EQ(read_compute(PL_COMPUTE_INT16).value(), Compute::kInt16);
+  EXPECT_EQ(read_compute(PL_COMPUTE_INT8).value(), Compute::kInt8);
   EXPECT_EQ(read_compute(PL_COMPUTE_AUTO).value(), fastest_compute());
-  EXPECT_TRUE(fails_with(read_compute(static_cast<pl_compute>(3)).status(), PL_INVALID_ARGUMENT, {"compute", "3"}));
+  EXPECT_TRUE(fails_with(read_compute(static_cast<pl_compute>(4)).status(), PL_INVALID_ARGUMENT, {"compute", "4"}));
 }
 
 TEST(Arguments, ASuccessKeepsTheLastMessage) {
