@@ -88,6 +88,7 @@ static void generate(pl_engine* engine, int64_t vocabulary, char** argv) {
 #ifdef PROBE_CACHE
   options.cache_dtype = PROBE_CACHE;
 #endif
+  options.compute = PL_COMPUTE_FLOAT32; /* what is planned: integers of long prompts take less */
   pl_session* session = NULL;
   check(pl_session_create(engine, &options, &session));
   int64_t* tokens = malloc((size_t)context * sizeof(int64_t));
