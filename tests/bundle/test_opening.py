@@ -63,7 +63,7 @@ def test_a_good_bundle(tiny_bundle: Bundled) -> None:
     report = verify_bundle(tiny_bundle.bundle, lambda *state: seen.append(state))
     assert report.files == len(bundle.manifest.files)
     assert report.base_tensors == len(bundle.manifest.base.tensors)
-    assert report.methods == 8
+    assert report.methods == 10
     assert report.goldens >= 12
     assert any(done == total for what, done, total in seen if what == "hashing base.ptd")
 
