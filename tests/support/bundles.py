@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import yaml
 from filelock import FileLock
 
 from pocketlora_export.bundle.dequantize import dequantize_bundle
+from pocketlora_export.lower.stages import train_stages
 from pocketlora_export.recipes.build import build_bundle
 from pocketlora_export.recipes.recipe import Recipe
 from tests.support.models import TinyModel, write_model
@@ -66,7 +69,9 @@ def bundled(root: Path, tiny: TinyModel, by_command: bool = False) -> Bundled:
             run_cli("dequantize", made.bundle, "-o", made.dequantized)
         else:
             recorded = len(tiny.backends) > 1  # a self-test is there to choose between them
-            build_bundle(str(made.source), made.bundle, Recipe.model_validate(recipe_of(tiny)), self_test=recorded)
+            stages = partial(train_stages, keeping=tiny.keeps_products)
+            with mock.patch("pocketlora_export.lower.model.train_stages", stages):
+                build_bundle(str(made.source), made.bundle, Recipe.model_validate(recipe_of(tiny)), self_test=recorded)
             dequantize_bundle(made.bundle, made.dequantized)
 
     once(place, make)
