@@ -87,8 +87,8 @@ def run_child(
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A Markdown table; the columns are the keys of the first row."""
-    columns = list(rows[0])
+    """A Markdown table; the columns are the keys of all rows, in the order in which they come first."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = [columns, ["---"] * len(columns), *([str(row.get(c, "")) for c in columns] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
