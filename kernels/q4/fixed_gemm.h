@@ -15,7 +15,7 @@
 /// The depth is a multiple of 16 and is cut in chunks. Each row of A and each column of B has a scale in each chunk.
 /// The sum of a chunk is exact in 32 bits where
 ///   sum over the chunk of |a| * |b| < 2^31
-/// which is what the operands are rounded for (fixed_products.h); fp32 comes in once a chunk, in the order of the
+/// which is what the operands are rounded for (fixed_operands.h); fp32 comes in once a chunk, in the order of the
 /// depth.
 namespace pocketlora::fixed_gemm {
 
