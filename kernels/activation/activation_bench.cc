@@ -42,13 +42,14 @@ void cap(benchmark::State& state, Isa isa, ActivationKernel kernel) {
 
 void sizes(benchmark::internal::Benchmark* b) { b->Arg(4096)->Arg(1 << 20); }
 
-#define PL_BENCH(run, isa, name, kernel, activation) \
-  BENCHMARK_CAPTURE(run, name##_##activation, Isa::isa, ActivationKernel(kernel), Activation::activation)->Apply(sizes);
-#define PL_KERNEL(isa, forward_fn, backward_fn, cap_fn)                                \
-  PL_BENCH(forward, isa, forward_fn, ({forward_fn, backward_fn, cap_fn}), kSilu)       \
-  PL_BENCH(forward, isa, forward_fn, ({forward_fn, backward_fn, cap_fn}), kGeluTanh)   \
-  PL_BENCH(backward, isa, backward_fn, ({forward_fn, backward_fn, cap_fn}), kSilu)     \
-  PL_BENCH(backward, isa, backward_fn, ({forward_fn, backward_fn, cap_fn}), kGeluTanh) \
+#define PL_BENCH(run, isa, name, activation, ...)                                                              \
+  BENCHMARK_CAPTURE(run, name##_##activation, Isa::isa, ActivationKernel{__VA_ARGS__}, Activation::activation) \
+      ->Apply(sizes);
+#define PL_KERNEL(isa, forward_fn, backward_fn, cap_fn)                            \
+  PL_BENCH(forward, isa, forward_fn, kSilu, forward_fn, backward_fn, cap_fn)       \
+  PL_BENCH(forward, isa, forward_fn, kGeluTanh, forward_fn, backward_fn, cap_fn)   \
+  PL_BENCH(backward, isa, backward_fn, kSilu, forward_fn, backward_fn, cap_fn)     \
+  PL_BENCH(backward, isa, backward_fn, kGeluTanh, forward_fn, backward_fn, cap_fn) \
   BENCHMARK_CAPTURE(cap, cap_fn, Isa::isa, ActivationKernel{forward_fn, backward_fn, cap_fn})->Apply(sizes);
 #include "kernels/activation/kernels.inc"
 #undef PL_KERNEL
