@@ -21,22 +21,26 @@ _VARIABLES = ("POCKETLORA_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MK
 _CAPS = {
     "native": ("", "", "", ""),
     "avx2": ("avx2", "avx2", "AVX2", "AVX2"),
-    "avx512": ("avx512", "avx512", "AVX512_CORE_FP16", "AVX512"),
+    "avx512": ("avx512_vnni", "avx512", "AVX512_CORE_FP16", "AVX512"),
     "amx": ("", "", "AVX512_CORE_AMX", ""),
 }
 
 
-def machine_isa() -> str:
-    """The most of avx2, avx512 and amx that this CPU has; native where it has none of them."""
+def _cpu_flags() -> set[str]:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("flags"):
-            has, found = set(line.split(":", 1)[1].split()), "native"
-            for name, flags in _FLAGS.items():
-                if not flags <= has:
-                    break
-                found = name
-            return found
-    return "native"
+            return set(line.split(":", 1)[1].split())
+    return set()
+
+
+def machine_isa() -> str:
+    """The most of avx2, avx512 and amx that this CPU has; native where it has none of them."""
+    has, found = _cpu_flags(), "native"
+    for name, flags in _FLAGS.items():
+        if not flags <= has:
+            break
+        found = name
+    return found
 
 
 def below(isa: str) -> bool:
@@ -52,4 +56,7 @@ def below(isa: str) -> bool:
 def capped_environment(isa: str) -> dict[str, str]:
     """This process's environment for a child under the cap; `native` takes caps away that are set here."""
     kept = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
-    return kept | {name: value for name, value in zip(_VARIABLES, _CAPS[isa], strict=True) if value}
+    caps = dict(zip(_VARIABLES, _CAPS[isa], strict=True))
+    if isa == "avx512" and "avx512_vnni" not in _cpu_flags():
+        caps["POCKETLORA_ISA"] = "avx512"
+    return kept | {name: value for name, value in caps.items() if value}

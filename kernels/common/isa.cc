@@ -6,12 +6,15 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace pocketlora {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kScalar};
+constexpr Isa kAll[] = {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2,  Isa::kNeonI8mm,
+                        Isa::kNeonDot,    Isa::kNeon,   Isa::kScalar};
 
 #if defined(__x86_64__)
 bool has_f16c() {
@@ -29,6 +32,27 @@ bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+#endif
+
+#if defined(__aarch64__)
+// The bits of Linux' asm/hwcap.h, which not every C library names.
+bool has_dot() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & (1ul << 20)) != 0;
+#else
+  return false;
+#endif
+}
+
+bool has_i8mm() {
+#if defined(__linux__)
+  return has_dot() && (getauxval(AT_HWCAP2) & (1ul << 13)) != 0;
+#else
+  return false;
+#endif
+}
 #endif
 
 /// The order inside one architecture: a higher level runs the kernels of the lower ones.
@@ -40,7 +64,11 @@ int level(Isa isa) {
     case Isa::kNeon:
       return 1;
     case Isa::kAvx512:
+    case Isa::kNeonDot:
       return 2;
+    case Isa::kAvx512Vnni:
+    case Isa::kNeonI8mm:
+      return 3;
   }
   return 0;
 }
@@ -69,6 +97,12 @@ const char* isa_name(Isa isa) {
       return "neon";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512_vnni";
+    case Isa::kNeonDot:
+      return "neon_dot";
+    case Isa::kNeonI8mm:
+      return "neon_i8mm";
   }
   return "unknown";
 }
@@ -82,10 +116,16 @@ bool isa_supported(Isa isa) {
       return has_avx2();
     case Isa::kAvx512:
       return has_avx512();
+    case Isa::kAvx512Vnni:
+      return has_avx512_vnni();
 #endif
 #if defined(__aarch64__)
     case Isa::kNeon:
       return true;
+    case Isa::kNeonDot:
+      return has_dot();
+    case Isa::kNeonI8mm:
+      return has_i8mm();
 #endif
     default:
       return false;

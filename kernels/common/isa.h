@@ -5,7 +5,15 @@
 namespace pocketlora {
 
 /// Instruction sets that kernels are written for.
-enum class Isa : int { kScalar = 0, kAvx2 = 1, kNeon = 2, kAvx512 = 3 };
+enum class Isa : int {
+  kScalar = 0,
+  kAvx2 = 1,        ///< with FMA and F16C
+  kNeon = 2,        ///< baseline aarch64
+  kAvx512 = 3,      ///< F, BW, DQ, VL
+  kAvx512Vnni = 4,  ///< kAvx512 with the integer dot products
+  kNeonDot = 5,     ///< kNeon with the dot products of bytes (FEAT_DotProd)
+  kNeonI8mm = 6,    ///< kNeonDot with the matrix products of bytes (FEAT_I8MM)
+};
 
 /// @return the name used by POCKETLORA_ISA, e.g. "avx2".
 const char* isa_name(Isa isa);
@@ -17,8 +25,8 @@ bool isa_supported(Isa isa);
 const std::vector<Isa>& supported_isas();
 
 /// The instruction set that the kernels use: the best supported one, or the one that the environment variable
-/// POCKETLORA_ISA (scalar, avx2, avx512, neon) caps it to. Read once; an unknown or unsupported value is reported on
-/// stderr and ignored.
+/// POCKETLORA_ISA (scalar, avx2, avx512, avx512_vnni, neon, neon_dot, neon_i8mm) caps it to. Read once; an unknown or
+/// unsupported value is reported on stderr and ignored.
 Isa active_isa();
 
 /// @return whether a kernel written for `kernel` may run when `chosen` is asked for. A lower instruction set of the

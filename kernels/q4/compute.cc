@@ -21,7 +21,10 @@ const char* compute_name(Compute compute) {
   return "";
 }
 
-Compute fastest_compute() { return active_isa() == Isa::kAvx2 ? Compute::kInt16 : Compute::kFloat32; }
+Compute fastest_compute() {
+  const Isa isa = active_isa();
+  return isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni ? Compute::kInt16 : Compute::kFloat32;
+}
 
 Compute active_compute() { return t_compute; }
 

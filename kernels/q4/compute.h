@@ -14,7 +14,7 @@ enum class Compute : int {
 const char* compute_name(Compute compute);
 
 /// @return what is fastest on this machine among what was measured and cannot be told from fp32 by what a model says:
-/// kInt16 with AVX2, kFloat32 otherwise.
+/// kInt16 with AVX2 and with AVX-512 VNNI, kFloat32 otherwise.
 Compute fastest_compute();
 
 /// @return what the calling thread asked for; kFloat32 unless a ComputeScope says otherwise.

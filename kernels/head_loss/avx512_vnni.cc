@@ -1,0 +1,12 @@
+#include "kernels/common/bytes_avx512_vnni.h"
+#include "kernels/common/fixed_avx512_vnni.h"
+#include "kernels/head_loss/generic.h"
+
+namespace pocketlora {
+
+void head_loss_avx512_vnni(const float* h, int64_t n_rows, const Q4Matrix& w, const float* bias, float softcap,
+                           const int64_t* labels, const float* weights, float* logprobs, float* loss, float* dh) {
+  head_loss_generic<Avx512Vnni>(h, n_rows, w, bias, softcap, labels, weights, logprobs, loss, dh);
+}
+
+}  // namespace pocketlora
