@@ -5,12 +5,13 @@
 
 namespace pocketlora {
 
-/// 8-bit integers with matrix products of 2 x 8 bytes, for two rows of x at once; a single one stays with OneRow, whose
-/// sums have the same bits. Only for files that are compiled with its flags. The members mean what they mean in
-/// BytesNeonDot.
+/// 8-bit integers with matrix products of 2 x 8 bytes, for two rows of x at once (q4/paired_rows.h); a single one stays
+/// with OneRow, whose sums have the same bits. Only for files that are compiled with its flags. The members mean what
+/// they mean in BytesNeonDot.
 struct BytesNeonI8mm : BytesNeonDot {
   static constexpr int kRowsAtOnce = 2;
-  using OneRow = BytesNeonDot;
+  /// A type of its own: its functions share no names with what other flags compiled.
+  struct OneRow : BytesNeonDot {};
 
   /// The scales of the two pairs' even rows and of their odd rows, each for two rows of x.
   struct PairScale {
@@ -21,20 +22,12 @@ struct BytesNeonI8mm : BytesNeonDot {
     return {vtrn1q_f32(rows, rows), vtrn2q_f32(rows, rows)};
   }
 
-  using RowScale = F;
-  static RowScale row_scale(float first, float second) {
-    const float32x2_t both = vset_lane_f32(second, vdup_n_f32(first), 1);
-    return vcombine_f32(both, both);
-  }
-
   /// Vectors of 8 columns of two rows: the pairs' even rows, then their odd rows.
   template <int kColumns>
   static void decode(const uint8_t* codes, CodeTable table, I w[kColumns / 4]) {
     for (int i = 0; i < kColumns / 16; ++i) {
-      const uint64x2_t first = vreinterpretq_u64_u8(vld1q_u8(codes + 16 * i));
-      const uint64x2_t second = vreinterpretq_u64_u8(vld1q_u8(codes + 64 + 16 * i));
-      const uint8x16_t both[2] = {vreinterpretq_u8_u64(vzip1q_u64(first, second)),
-                                  vreinterpretq_u8_u64(vzip2q_u64(first, second))};
+      uint8x16_t both[2];
+      zip(vld1q_u8(codes + 16 * i), vld1q_u8(codes + 64 + 16 * i), both);
       for (int half = 0; half < 2; ++half) {
         I* to = w + 2 * i + half;
         to[0] = vreinterpretq_s8_u8(vqtbl1q_u8(table, vandq_u8(both[half], vdupq_n_u8(15))));
@@ -43,34 +36,44 @@ struct BytesNeonI8mm : BytesNeonDot {
     }
   }
 
-  /// Two rows of x become vectors of 8 columns of both, in place.
-  static void join_rows(uint8_t* first, uint8_t* second, int64_t bytes) {
+  /// Two rows of x as vectors of 8 columns of both. @param bytes of one of them.
+  static void join_rows(const uint8_t* first, const uint8_t* second, int64_t bytes, uint8_t* out) {
     for (int64_t i = 0; i < bytes; i += 16) {
-      const uint64x2_t a = vreinterpretq_u64_u8(vld1q_u8(first + i)), b = vreinterpretq_u64_u8(vld1q_u8(second + i));
-      vst1q_u8(first + i, vreinterpretq_u8_u64(vzip1q_u64(a, b)));
-      vst1q_u8(second + i, vreinterpretq_u8_u64(vzip2q_u64(a, b)));
+      uint8x16_t both[2];
+      zip(vld1q_u8(first + i), vld1q_u8(second + i), both);
+      vst1q_u8(out + 2 * i, both[0]);
+      vst1q_u8(out + 2 * i + 16, both[1]);
     }
   }
 
-  /// Adds to the sums of two rows of x; which is which, split_sums() knows.
+  /// @param sums of the even rows of W with the first and the second row of x, then of the odd rows.
   template <int kColumns>
-  static void multiply_rows(const I w[kColumns / 4], const uint8_t* first, const uint8_t* second, PairScale scale,
-                            RowScale x_scale, F even_sums[kPairSums], F odd_sums[kPairSums]) {
+  static void multiply_rows(const I w[kColumns / 4], const uint8_t* bytes, PairScale scale, const float x_scales[2],
+                            F sums[2]) {
+    const auto* x = reinterpret_cast<const int8_t*>(bytes);
     int32x4_t even = vdupq_n_s32(0), odd = vdupq_n_s32(0);
     for (int i = 0; i < kColumns / 8; ++i) {
-      const I x = vld1q_s8(reinterpret_cast<const int8_t*>(i % 2 == 0 ? first : second) + i / 2 * 16);
-      even = vmmlaq_s32(even, w[i], x);
-      odd = vmmlaq_s32(odd, w[kColumns / 8 + i], x);
+      const I values = vld1q_s8(x + 16 * i);
+      even = vmmlaq_s32(even, w[i], values);
+      odd = vmmlaq_s32(odd, w[kColumns / 8 + i], values);
     }
-    even_sums[0] = fma(vcvtq_f32_s32(even), mul(scale.even, x_scale), even_sums[0]);
-    odd_sums[0] = fma(vcvtq_f32_s32(odd), mul(scale.odd, x_scale), odd_sums[0]);
+    const float32x2_t two = vld1_f32(x_scales);
+    const F x_scale = vcombine_f32(two, two);
+    sums[0] = fma(vcvtq_f32_s32(even), mul(scale.even, x_scale), sums[0]);
+    sums[1] = fma(vcvtq_f32_s32(odd), mul(scale.odd, x_scale), sums[1]);
   }
 
-  /// From the sums of even and of odd rows of W to those of the first and of the second row of x.
-  static void split_sums(F& even, F& odd) {
-    const F first = vtrn1q_f32(even, odd);
-    odd = vtrn2q_f32(even, odd);
-    even = first;
+  /// The sums of the four rows of W, of the first row of x and of the second.
+  static void row_sums(const F sums[2], float first[4], float second[4]) {
+    store(first, vtrn1q_f32(sums[0], sums[1]));
+    store(second, vtrn2q_f32(sums[0], sums[1]));
+  }
+
+ private:
+  static void zip(uint8x16_t a, uint8x16_t b, uint8x16_t out[2]) {
+    const uint64x2_t first = vreinterpretq_u64_u8(a), second = vreinterpretq_u64_u8(b);
+    out[0] = vreinterpretq_u8_u64(vzip1q_u64(first, second));
+    out[1] = vreinterpretq_u8_u64(vzip2q_u64(first, second));
   }
 };
 

@@ -95,11 +95,6 @@ FixedRows fix_rows(const float* x, int64_t n_rows, const Q4Matrix& w, float unit
                                                            values + i * step + first / kFixedUnit * T::kUnitBytes);
     }
   }
-  if constexpr (T::kRowsAtOnce == 2) {
-    for (int64_t i = 0; i + 2 <= n_rows; i += 2) {
-      T::join_rows(values + i * step, values + (i + 1) * step, padded / kFixedUnit * T::kUnitBytes);
-    }
-  }
   return {values, scales, step, scale_step};
 }
 
@@ -120,21 +115,6 @@ inline void clear(FixedSums<T, kRows>& sums) {
   }
 }
 
-/// The scales of x in a span, made once for all row pairs: where two rows are multiplied at once.
-template <class T, int kRows, int kAtOnce = T::kRowsAtOnce>
-struct RowScales {
-  template <class Scale>
-  explicit RowScales(Scale&&) {}
-};
-template <class T, int kRows>
-struct RowScales<T, kRows, 2> {
-  typename T::RowScale values[kRows / 2];
-  template <class Scale>
-  explicit RowScales(Scale&& scale) {
-    for (int i = 0; i < kRows; i += 2) values[i / 2] = T::row_scale(scale(i), scale(i + 1));
-  }
-};
-
 /// Adds a tile times its columns of x to the sums. @param x the first row's integers at the tile's columns.
 /// @param x_scales the same of its scales; unused where multiply() leaves them out. @param bytes of a tile.
 template <class T, int kRows, int kGroup>
@@ -145,24 +125,15 @@ inline void fixed_tile(const uint8_t* tile, int64_t bytes, const typename T::Cod
   T::prefetch(tile + 2 * bytes + kCodeBytes);
   for (int64_t k = 0; k < kTileCols; k += kSpan) {
     const uint8_t* columns = x + k / kFixedUnit * T::kUnitBytes;
-    const auto x_scale = [&](int i) {
-      return scales_each_span<T> ? x_scales[i * rows.scale_step + k / T::kScaleColumns] : 1.0f;
-    };
-    const RowScales<T, kRows> two_scales(x_scale);
     for (int64_t pair = 0; pair < kTileRows / 2; pair += T::kPairs) {
       const uint8_t* line = tile + (k / kLineBytes * 8 + pair) * kLineBytes;
       for (int p = 0; p < T::kPairs; ++p) T::prefetch(line + p * kLineBytes + 2 * bytes);
       typename T::I w[kSpan / kFixedUnit * T::kPairVectors * T::kPairs];
       T::template decode<kSpan>(line + k % kLineBytes, table, w);
       const typename T::PairScale scale = T::pair_scale(scales.values[k / kGroup] + 2 * pair);
-      auto& to = sums[pair / T::kPairs];
-      PL_UNROLL for (int i = 0; i < kRows; i += T::kRowsAtOnce) {
-        const uint8_t* row = columns + i * rows.step;
-        if constexpr (T::kRowsAtOnce == 2) {
-          T::template multiply_rows<kSpan>(w, row, row + rows.step, scale, two_scales.values[i / 2], to[i], to[i + 1]);
-        } else {
-          T::template multiply<kSpan>(w, row, scale, x_scale(i), to[i]);
-        }
+      PL_UNROLL for (int i = 0; i < kRows; ++i) {
+        const float x_scale = scales_each_span<T> ? x_scales[i * rows.scale_step + k / T::kScaleColumns] : 1.0f;
+        T::template multiply<kSpan>(w, columns + i * rows.step, scale, x_scale, sums[pair / T::kPairs][i]);
       }
     }
   }
@@ -197,11 +168,8 @@ void fixed_panel(const FixedRows& x, const Q4Matrix& w, const typename T::CodeTa
       }
     }
   }
-  for (int64_t p = 0; p < kTileRows / 2 / T::kPairs; ++p) {
-    for (int i = 0; i < kRows; i += T::kRowsAtOnce) {
-      if constexpr (T::kRowsAtOnce == 2) T::split_sums(sums[p][i][0], sums[p][i + 1][0]);
-      for (int row = i; row < i + T::kRowsAtOnce; ++row) T::pair_sum(sums[p][row], out[row] + 2 * T::kPairs * p);
-    }
+  for (int i = 0; i < kRows; ++i) {
+    for (int64_t p = 0; p < kTileRows / 2 / T::kPairs; ++p) T::pair_sum(sums[p][i], out[i] + 2 * T::kPairs * p);
   }
 }
 
@@ -228,18 +196,6 @@ void fixed_block(const FixedRows& all, const Q4Matrix& w, const typename T::Code
   }
 }
 
-/// What multiplies a single row for T, from the same integers of x.
-template <class T, int kAtOnce = T::kRowsAtOnce>
-struct OneRowOf {
-  using Type = T;
-};
-template <class T>
-struct OneRowOf<T, 2> {
-  using Type = typename T::OneRow;
-};
-template <class T>
-using OneRow = typename OneRowOf<T>::Type;
-
 /// y = x * W^T + bias. @param x [n_rows, w.cols], n_rows at most kGemvRows.
 template <class T>
 void fixed_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
@@ -253,7 +209,7 @@ void fixed_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* 
       for (; i + 8 <= n_rows; i += 8) fixed_block<T, 8>(rows, w, table, bias, i, t, y);
       for (; i + 4 <= n_rows; i += 4) fixed_block<T, 4>(rows, w, table, bias, i, t, y);
       for (; i + 2 <= n_rows; i += 2) fixed_block<T, 2>(rows, w, table, bias, i, t, y);
-      if (i < n_rows) fixed_block<OneRow<T>, 1>(rows, w, table, bias, i, t, y);
+      if (i < n_rows) fixed_block<T, 1>(rows, w, table, bias, i, t, y);
     }
   });
 }
