@@ -46,9 +46,10 @@ struct BytesNeonI8mm : BytesNeonDot {
     }
   }
 
+  /// @param x_scales of the first and the second row, twice over.
   /// @param sums of the even rows of W with the first and the second row of x, then of the odd rows.
   template <int kColumns>
-  static void multiply_rows(const I w[kColumns / 4], const uint8_t* bytes, PairScale scale, const float x_scales[2],
+  static void multiply_rows(const I w[kColumns / 4], const uint8_t* bytes, PairScale scale, const float x_scales[4],
                             F sums[2]) {
     const auto* x = reinterpret_cast<const int8_t*>(bytes);
     int32x4_t even = vdupq_n_s32(0), odd = vdupq_n_s32(0);
@@ -57,8 +58,7 @@ struct BytesNeonI8mm : BytesNeonDot {
       even = vmmlaq_s32(even, w[i], values);
       odd = vmmlaq_s32(odd, w[kColumns / 8 + i], values);
     }
-    const float32x2_t two = vld1_f32(x_scales);
-    const F x_scale = vcombine_f32(two, two);
+    const F x_scale = load(x_scales);
     sums[0] = fma(vcvtq_f32_s32(even), mul(scale.even, x_scale), sums[0]);
     sums[1] = fma(vcvtq_f32_s32(odd), mul(scale.odd, x_scale), sums[1]);
   }

@@ -15,7 +15,8 @@
 /// T = BytesNeonI8mm: the numbers of fixed_rows.h, bit for bit. All rows of x share one decoding.
 namespace pocketlora::q4 {
 
-/// Rows of x two by two; an odd last one stands twice. `values` [pairs, step]; `scales` [pairs, scale_step][2].
+/// Rows of x two by two; an odd last one stands twice. `values` [pairs, step]; `scales` [pairs, scale_step][4]: those
+/// of the two rows, twice over.
 struct PairedRows {
   const uint8_t* values;
   const float* scales;
@@ -27,15 +28,15 @@ template <class T>
 PairedRows pair_rows(const FixedRows& rows, int64_t n_rows, const Q4Matrix& w, ScratchFrame& frame) {
   const int64_t pairs = gemm::ceil_div(n_rows, 2), step = 2 * rows.step;
   auto* values = reinterpret_cast<uint8_t*>(frame.floats(pairs * step / static_cast<int64_t>(sizeof(float))));
-  float* scales = frame.floats(pairs * rows.scale_step * 2);
+  float* scales = frame.floats(pairs * rows.scale_step * 4);
   for (int64_t p = 0; p < pairs; ++p) {
     const int64_t first = 2 * p, second = std::min(first + 1, n_rows - 1);
     T::join_rows(rows.values + first * rows.step, rows.values + second * rows.step,
                  w.col_tiles() * kTileCols / kFixedUnit * T::kUnitBytes, values + p * step);
     for (int64_t i = 0; i < rows.scale_step; ++i) {
-      float* both = scales + (p * rows.scale_step + i) * 2;
-      both[0] = rows.scales[first * rows.scale_step + i];
-      both[1] = rows.scales[second * rows.scale_step + i];
+      float* both = scales + (p * rows.scale_step + i) * 4;
+      both[0] = both[2] = rows.scales[first * rows.scale_step + i];
+      both[1] = both[3] = rows.scales[second * rows.scale_step + i];
     }
   }
   return {values, scales, step, rows.scale_step};
@@ -58,7 +59,7 @@ void paired_panel(const PairedRows& x, const Q4Matrix& w, const typename T::Code
     T::prefetch(tile + 2 * bytes + kCodeBytes);
     for (int64_t k = 0; k < kTileCols; k += kSpan) {
       const uint8_t* columns = x.values + (c * kTileCols + k) / kFixedUnit * T::kUnitBytes * 2;
-      const float* x_scales = x.scales + (c * kTileCols + k) / T::kScaleColumns * 2;
+      const float* x_scales = x.scales + (c * kTileCols + k) / T::kScaleColumns * 4;
       const float* w_scales = scales.values[k / w.group];
       for (int64_t quad = 0; quad < kQuads; ++quad) {
         const uint8_t* line = tile + (k / kLineBytes * 8 + 2 * quad) * kLineBytes;
@@ -68,7 +69,7 @@ void paired_panel(const PairedRows& x, const Q4Matrix& w, const typename T::Code
         T::template decode<kSpan>(line + k % kLineBytes, table, values);
         const typename T::PairScale scale = T::pair_scale(w_scales + 4 * quad);
         PL_UNROLL for (int i = 0; i < kPairs; ++i) {
-          T::template multiply_rows<kSpan>(values, columns + i * x.step, scale, x_scales + i * x.scale_step * 2,
+          T::template multiply_rows<kSpan>(values, columns + i * x.step, scale, x_scales + i * x.scale_step * 4,
                                            sums[quad][i]);
         }
       }
