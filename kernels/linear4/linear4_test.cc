@@ -248,11 +248,15 @@ TEST_P(Linear4Integers, KeepWhatIsNotFinite) {
   const TestMatrix w({16, 256, Quant::kNf4, 64}, 12);
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (const int64_t column : {0, 70, 255}) {
-      std::vector<float> x = test::random_floats(256, 13), y(16);
-      x[static_cast<size_t>(column)] = bad;
+      std::vector<float> x = test::random_floats(3 * 256, 13), y(3 * 16);
+      x[static_cast<size_t>(256 + column)] = bad;
       for (Isa isa : supported_isas()) {
-        linear4(x.data(), 1, w.matrix(), nullptr, y.data(), isa);
-        for (const float v : y) EXPECT_FALSE(std::isfinite(v)) << isa_name(isa) << ", column " << column;
+        linear4(x.data() + 256, 1, w.matrix(), nullptr, y.data(), isa);
+        for (int i = 0; i < 16; ++i) EXPECT_FALSE(std::isfinite(y[i])) << isa_name(isa) << ", column " << column;
+        // Between others it is the only one.
+        linear4(x.data(), 3, w.matrix(), nullptr, y.data(), isa);
+        for (int i = 0; i < 48; ++i)
+          EXPECT_EQ(std::isfinite(y[i]), i / 16 != 1) << isa_name(isa) << ", column " << column;
       }
     }
   }
