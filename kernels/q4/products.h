@@ -133,7 +133,8 @@ void many_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* b
                Extra&& extra) {
   if constexpr (!std::is_void_v<typename V::ManyBytes>) {
     if (active_compute() == Compute::kInt8) {
-      return bytes_forward_product<V>(x, n_rows, w, bias, y, ldy, std::forward<Extra>(extra));
+      ScratchFrame frame;
+      return forward_product<V>(pack_bytes<V>(x, n_rows, w, frame), w, bias, y, ldy, std::forward<Extra>(extra));
     }
   }
   if constexpr (V::Fixed::kManyRows) {
@@ -224,7 +225,7 @@ template <class V, class Extra>
 void input_gradient(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, Extra&& extra) {
   if constexpr (!std::is_void_v<typename V::ManyBytes>) {
     if (active_compute() == Compute::kInt8 && n_rows > kGemvRows) {
-      return bytes_backward_product<V>(dy, ldy, n_rows, w, dx, std::forward<Extra>(extra));
+      return bytes_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
     }
   }
   if constexpr (V::Fixed::kManyRows) {
