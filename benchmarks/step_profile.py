@@ -26,7 +26,7 @@ PARTS = {
     "optimizer": r"adamw|adafactor|lion|squared_norm|optim",
     "loss": r"head::|head_loss|absorb_chunk",
     "attention": r"attention|score_tile|add_weighted|add_outer|ForwardTile|BackwardTile|::Float32Head",
-    "elementwise ops, norms": r"activation|(rms|layer)_norm|rope|simd_exp|native::|opt_(add|mul|sub)|soft_cap|embedding",
+    "elementwise ops, norms": r"activation|(rms|layer)_norm|rope|simd_exp|native::|opt_|soft_cap|embedding",
     "products: multiplying": r"micro<|micro_rows|multiply_panels|gemv_|fixed_panel|dot_group|fixed_tile",
     "products: decoding 4 bits": r"dequantize|decode_",
     "products: packing, transposing": r"pack_|interleave|round_(bytes|chunk)|transpose|order_row|row_blocks",
