@@ -10,7 +10,7 @@
 #include "kernels/q4/fixed_gemm.h"
 #include "kernels/q4/q4.h"
 
-/// The operands of fixed_gemm.h, for T = FixedAvx2 and its kin (common/fixed_*.h): rows of activations and 4-bit
+/// The operands of fixed_gemm.h, for T = FixedAvx2::Many and its kin (common/fixed_*.h): rows of activations and 4-bit
 /// weights as 16-bit integers.
 ///
 /// The sum of a chunk is exact: the integers of W are at most `largest`, and those of a chunk of a row have a sum of
@@ -75,10 +75,10 @@ struct FixedPanels {
   int64_t depth() const { return gemm::round_up(cols, 16); }
   int64_t chunks() const { return gemm::ceil_div(cols, chunk); }
   int64_t panels() const { return gemm::ceil_div(n_rows, fixed_gemm::kPanel); }
-  /// Panel `p` from column `first` on, a multiple of the chunk.
-  fixed_gemm::Panel from(int64_t p, int64_t first) const {
-    return {values + (p * depth() + first) * fixed_gemm::kPanel,
-            scales + (p * chunks() + first / chunk) * fixed_gemm::kPanel};
+  /// All panels from column `first` on, a multiple of the chunk.
+  fixed_gemm::Panels from(int64_t first) const {
+    return {values + first * fixed_gemm::kPanel, depth() * fixed_gemm::kPanel,
+            scales + first / chunk * fixed_gemm::kPanel, chunks() * fixed_gemm::kPanel};
   }
 };
 
@@ -86,7 +86,6 @@ struct FixedPanels {
 template <class T>
 void pack_chunk(const float* x, int64_t row_step, int64_t count, int64_t cols, int64_t padded, const RowLimits& limits,
                 int16_t* out, float* scales) {
-  constexpr int64_t kBlock = T::kTransposeSize;
   alignas(64) int16_t rows[fixed_gemm::kPanel][kMostChunk];
   for (int64_t i = 0; i < fixed_gemm::kPanel; ++i) {
     if (i < count) {
@@ -96,14 +95,7 @@ void pack_chunk(const float* x, int64_t row_step, int64_t count, int64_t cols, i
       scales[i] = 0.0f;
     }
   }
-  // Two integers are moved as one float.
-  auto* pairs = reinterpret_cast<float*>(out);
-  for (int64_t q = 0; q < padded / 2; q += kBlock) {
-    for (int64_t i = 0; i < fixed_gemm::kPanel; i += kBlock) {
-      T::transpose(reinterpret_cast<const float*>(&rows[i][2 * q]), kMostChunk / 2, pairs + q * fixed_gemm::kPanel + i,
-                   fixed_gemm::kPanel);
-    }
-  }
+  for (int64_t k = 0; k < padded; k += 16) T::transpose_pairs(&rows[0][k], kMostChunk, out + k * fixed_gemm::kPanel);
 }
 
 /// Packs x [n_rows, cols] into `frame`. @param largest the largest integer that they are multiplied by.
@@ -233,12 +225,11 @@ void decode_column_chunk(const Q4Matrix& w, const typename T::Codebook& codebook
     for (int64_t t = 0; t < row_tiles; ++t) {
       for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
         const float* scale = tile_scales[t].values[g] + 2 * pair;
-        const typename T::CodeTable even = T::scaled_table(codebook, scale[0] * inverse);
-        const typename T::CodeTable odd = T::scaled_table(codebook, scale[1] * inverse);
+        const typename T::PairTable table = T::pair_table(codebook, scale[0] * inverse, scale[1] * inverse);
         const uint8_t* codes = w.tile(row_tile + t, col_tile) + pair * kLineBytes;
         int16_t* to = out + (t * kTileRows + 2 * pair) * kUnit;
         for (int64_t u = first; u < end; u += 2) {
-          T::decode_columns(codes + u / 4 * 8 * kLineBytes + u % 4 * kUnit, even, odd, to + u * panel,
+          T::decode_columns(codes + u / 4 * 8 * kLineBytes + u % 4 * kUnit, table, to + u * panel,
                             to + (u + 1) * panel);
         }
       }

@@ -138,7 +138,7 @@ void forward_product(const PackedRows& x, const Q4Matrix& w, const float* bias, 
 template <class V, class Extra>
 void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
                            Extra&& extra) {
-  using T = typename V::Fixed;
+  using T = typename V::Fixed::Many;
   ScratchFrame packing;
   const ForwardCodes codes(w.quant);
   const FixedPanels packed = pack_fixed_panels<T>(x, n_rows, w.cols, w.group, codes.largest, packing);
@@ -156,10 +156,7 @@ void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, co
       const int64_t depth = left < col_tiles * kTileCols ? left : col_tiles * kTileCols;
       decode_row_blocks<T>(w, table, codes.unit, t, tiles, c, col_tiles, block, scales);
       const fixed_gemm::Rows a{block, rows * 16, scales, rows};
-      for (int64_t p = 0; p < packed.panels(); ++p) {
-        fixed_gemm::multiply_panel<T>(a, rows, packed.from(p, c * kTileCols), depth, w.group,
-                                      sums + p * fixed_gemm::kPanel, step, fixed_gemm::kPanel);
-      }
+      fixed_gemm::multiply<T>(a, rows, packed.from(c * kTileCols), depth, w.group, sums, step, step);
     }
   };
   forward_blocks<V>(n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
@@ -213,7 +210,7 @@ void backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matr
 /// The same in 16-bit integers.
 template <class V, class Extra>
 void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, Extra&& extra) {
-  using T = typename V::Fixed;
+  using T = typename V::Fixed::Many;
   constexpr int64_t kColTiles = kBackwardColTiles, kRowTiles = kBackwardRowTiles;
   constexpr int64_t kRows = kRowTiles * kTileRows, kChunkTiles = kRowChunk / kTileRows;
   constexpr int64_t kPanels = kColTiles * kUnitsPerTile, kScales = kRows / kRowChunk * fixed_gemm::kPanel;
@@ -240,12 +237,9 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
                 scales + j * kUnitsPerTile * kScales + tile / kChunkTiles * fixed_gemm::kPanel, kScales);
           }
         }
-        const fixed_gemm::Rows a = packed.from(t * kTileRows);
-        for (int64_t p = 0; p * fixed_gemm::kPanel < cols; ++p) {
-          const fixed_gemm::Panel b{block + p * kRows * fixed_gemm::kPanel, scales + p * kScales};
-          fixed_gemm::multiply_panel<T>(a, n_rows, b, tiles * kTileRows, kRowChunk,
-                                        dx + first_col + p * fixed_gemm::kPanel, w.cols, cols - p * fixed_gemm::kPanel);
-        }
+        const fixed_gemm::Panels b{block, kRows * fixed_gemm::kPanel, scales, kScales};
+        fixed_gemm::multiply<T>(packed.from(t * kTileRows), n_rows, b, tiles * kTileRows, kRowChunk, dx + first_col,
+                                w.cols, cols);
       }
       extra(first_col, cols);
     }
