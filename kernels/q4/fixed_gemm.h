@@ -92,40 +92,22 @@ void micro_rows(int64_t count, const Rows& a, const Panels& b, int64_t depth, in
   micro<T, kMaxRows, kPanels>(a, b, depth, chunk, c, ldc);
 }
 
-/// All rows times kPanels panels, of which `cols` columns are C's. @param c [n_rows][ldc], added to.
-template <class T, int kPanels>
-void multiply_tiles(const Rows& a, int64_t n_rows, const Panels& b, int64_t depth, int64_t chunk, float* c, int64_t ldc,
-                    int64_t cols) {
-  constexpr int64_t kCols = kPanels * kPanel;
-  for (int64_t m = 0; m < n_rows; m += T::kTileRows) {
-    const int64_t count = std::min<int64_t>(n_rows - m, T::kTileRows);
-    const Rows tile{a.values + m * 16, a.block_step, a.scales + m, a.scale_step};
-    float* target = c + m * ldc;
-    if (cols >= kCols) {
-      micro_rows<T, T::kTileRows, kPanels>(count, tile, b, depth, chunk, target, ldc);
-      continue;
-    }
-    float local[T::kTileRows * kCols] = {};
-    for (int64_t r = 0; r < count; ++r) std::copy(target + r * ldc, target + r * ldc + cols, local + r * kCols);
-    micro_rows<T, T::kTileRows, kPanels>(count, tile, b, depth, chunk, local, kCols);
-    for (int64_t r = 0; r < count; ++r) {
-      std::copy(local + r * kCols, local + r * kCols + cols, target + r * ldc);
-    }
-  }
-}
-
-/// All rows times the panels that hold C's `cols` columns. @param c [n_rows][ldc], added to.
+/// C += A * B. @param c panel `p` at c + p * c_panel, rows `ldc` apart; those of a register tile are neighbours.
 template <class T>
-void multiply(const Rows& a, int64_t n_rows, const Panels& b, int64_t depth, int64_t chunk, float* c, int64_t ldc,
-              int64_t cols) {
-  constexpr int64_t kMost = T::kTilePanels;
-  for (int64_t p = 0; p * kPanel < cols; p += kMost) {
-    const int64_t left = cols - p * kPanel;
-    const Panels part{b.values + p * b.step, b.step, b.scales + p * b.scale_step, b.scale_step};
-    if (kMost > 1 && left > kPanel) {
-      multiply_tiles<T, T::kTilePanels>(a, n_rows, part, depth, chunk, c + p * kPanel, ldc, left);
-    } else {
-      multiply_tiles<T, 1>(a, n_rows, part, depth, chunk, c + p * kPanel, ldc, left);
+void multiply(const Rows& a, int64_t n_rows, const Panels& b, int64_t panels, int64_t depth, int64_t chunk, float* c,
+              int64_t ldc, int64_t c_panel) {
+  constexpr int kPanels = T::kTilePanels;
+  for (int64_t p = 0; p < panels; p += kPanels) {
+    const Panels columns{b.values + p * b.step, b.step, b.scales + p * b.scale_step, b.scale_step};
+    for (int64_t m = 0; m < n_rows; m += T::kTileRows) {
+      const int64_t count = std::min<int64_t>(n_rows - m, T::kTileRows);
+      const Rows rows{a.values + m * 16, a.block_step, a.scales + m, a.scale_step};
+      float* target = c + p * c_panel + m * ldc;
+      if (kPanels > 1 && p + 1 == panels) {
+        micro_rows<T, T::kTileRows, 1>(count, rows, columns, depth, chunk, target, ldc);
+      } else {
+        micro_rows<T, T::kTileRows, kPanels>(count, rows, columns, depth, chunk, target, ldc);
+      }
     }
   }
 }

@@ -156,7 +156,8 @@ void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, co
       const int64_t depth = left < col_tiles * kTileCols ? left : col_tiles * kTileCols;
       decode_row_blocks<T>(w, table, codes.unit, t, tiles, c, col_tiles, block, scales);
       const fixed_gemm::Rows a{block, rows * 16, scales, rows};
-      fixed_gemm::multiply<T>(a, rows, packed.from(c * kTileCols), depth, w.group, sums, step, step);
+      fixed_gemm::multiply<T>(a, rows, packed.from(c * kTileCols), packed.panels(), depth, w.group, sums, step,
+                              fixed_gemm::kPanel);
     }
   };
   forward_blocks<V>(n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
@@ -207,13 +208,26 @@ void backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matr
   });
 }
 
+/// to[k] (+)= from[k], k < count.
+template <class T>
+void add_or_copy(const float* from, int64_t count, float* to, bool add) {
+  int64_t k = 0;
+  for (; k + T::kLanes <= count; k += T::kLanes) {
+    const typename T::F v = T::load(from + k);
+    T::store(to + k, add ? T::add(T::load(to + k), v) : v);
+  }
+  for (; k < count; ++k) to[k] = add ? to[k] + from[k] : from[k];
+}
+
 /// The same in 16-bit integers.
 template <class V, class Extra>
-void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, Extra&& extra) {
+void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, bool accumulate,
+                            Extra&& extra) {
   using T = typename V::Fixed::Many;
   constexpr int64_t kColTiles = kBackwardColTiles, kRowTiles = kBackwardRowTiles;
   constexpr int64_t kRows = kRowTiles * kTileRows, kChunkTiles = kRowChunk / kTileRows;
   constexpr int64_t kPanels = kColTiles * kUnitsPerTile, kScales = kRows / kRowChunk * fixed_gemm::kPanel;
+  constexpr int64_t kTile = T::kTilePanels * fixed_gemm::kPanel;
   ScratchFrame packing;
   const FixedRowBlocks packed = pack_fixed_rows<T>(dy, ldy, n_rows, w.rows, kRowChunk, kColumnLimit, packing);
   parallel_for(0, w.col_tiles(), 1, [&](int64_t begin, int64_t end) {
@@ -221,12 +235,15 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
     auto* block =
         static_cast<int16_t*>(frame.bytes(static_cast<size_t>(kPanels * kRows * fixed_gemm::kPanel) * sizeof(int16_t)));
     float* scales = frame.floats(kPanels * kScales);
+    // Rows of dx lie a power of two apart and would share a few lines of the nearest cache.
+    float* sums = frame.floats(n_rows * kPanels * fixed_gemm::kPanel);
     const typename T::Codebook codebook = T::codebook(q4_codebook(w.quant));
     for (int64_t c = begin; c < end; c += kColTiles) {
       const int64_t col_tiles = end - c < kColTiles ? end - c : kColTiles;
       const int64_t first_col = c * kTileCols;
       const int64_t cols = w.cols - first_col < col_tiles * kTileCols ? w.cols - first_col : col_tiles * kTileCols;
-      for (int64_t i = 0; i < n_rows; ++i) std::fill_n(dx + i * w.cols + first_col, cols, 0.0f);
+      const int64_t panels = gemm::ceil_div(cols, fixed_gemm::kPanel);
+      std::fill_n(sums, gemm::round_up(panels, T::kTilePanels) * n_rows * fixed_gemm::kPanel, 0.0f);
       for (int64_t t = 0; t < w.row_tiles(); t += kRowTiles) {
         const int64_t tiles = w.row_tiles() - t < kRowTiles ? w.row_tiles() - t : kRowTiles;
         for (int64_t tile = 0; tile < tiles; tile += kChunkTiles) {
@@ -238,8 +255,14 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
           }
         }
         const fixed_gemm::Panels b{block, kRows * fixed_gemm::kPanel, scales, kScales};
-        fixed_gemm::multiply<T>(packed.from(t * kTileRows), n_rows, b, tiles * kTileRows, kRowChunk, dx + first_col,
-                                w.cols, cols);
+        fixed_gemm::multiply<T>(packed.from(t * kTileRows), n_rows, b, panels, tiles * kTileRows, kRowChunk, sums,
+                                kTile, n_rows * fixed_gemm::kPanel);
+      }
+      for (int64_t i = 0; i < n_rows; ++i) {
+        for (int64_t k = 0; k < cols; k += kTile) {
+          const float* from = sums + k * n_rows + i * kTile;
+          add_or_copy<T>(from, std::min(kTile, cols - k), dx + i * w.cols + first_col + k, accumulate);
+        }
       }
       extra(first_col, cols);
     }
@@ -251,7 +274,7 @@ template <class V, class Extra>
 void input_gradient(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, Extra&& extra) {
   if constexpr (V::Fixed::kManyRows) {
     if (active_compute() != Compute::kFloat32 && n_rows > kGemvRows) {
-      return fixed_backward_product<V>(dy, ldy, n_rows, w, dx, std::forward<Extra>(extra));
+      return fixed_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
     }
   }
   backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
