@@ -23,6 +23,7 @@ namespace pocketlora::fixed_gemm {
 struct Rows {
   const int16_t* values;
   int64_t block_step;   ///< elements from one block of 16 depths to the next
+  int64_t tile_step;    ///< from one tile of T::kTileRows rows to the next
   const float* scales;  ///< [chunk][row]
   int64_t scale_step;   ///< from one chunk to the next
 };
@@ -101,7 +102,7 @@ void multiply(const Rows& a, int64_t n_rows, const Panels& b, int64_t panels, in
     const Panels columns{b.values + p * b.step, b.step, b.scales + p * b.scale_step, b.scale_step};
     for (int64_t m = 0; m < n_rows; m += T::kTileRows) {
       const int64_t count = std::min<int64_t>(n_rows - m, T::kTileRows);
-      const Rows rows{a.values + m * 16, a.block_step, a.scales + m, a.scale_step};
+      const Rows rows{a.values + m / T::kTileRows * a.tile_step, a.block_step, a.tile_step, a.scales + m, a.scale_step};
       float* target = c + p * c_panel + m * ldc;
       if (kPanels > 1 && p + 1 == panels) {
         micro_rows<T, T::kTileRows, 1>(count, rows, columns, depth, chunk, target, ldc);

@@ -123,15 +123,15 @@ FixedPanels pack_fixed_panels(const float* x, int64_t n_rows, int64_t cols, int6
   return packed;
 }
 
-/// x as row blocks, with a scale for each row and chunk.
+/// x as row blocks, a tile of rows after the other, with a scale for each row and chunk.
 struct FixedRowBlocks {
-  const int16_t* values;  ///< [depth / 16][n_rows][16]
+  const int16_t* values;  ///< [ceil(n_rows / tile_rows)][depth / 16][tile_rows][16]
   const float* scales;    ///< [chunk][n_rows]
-  int64_t n_rows, chunk;
+  int64_t n_rows, depth, chunk, tile_rows;
 
   /// All rows from column `first` on, a multiple of the chunk.
   fixed_gemm::Rows from(int64_t first) const {
-    return {values + first * n_rows, n_rows * 16, scales + first / chunk * n_rows, n_rows};
+    return {values + first * tile_rows, tile_rows * 16, depth * tile_rows, scales + first / chunk * n_rows, n_rows};
   }
 };
 
@@ -140,22 +140,22 @@ template <class T>
 FixedRowBlocks pack_fixed_rows(const float* x, int64_t ldx, int64_t n_rows, int64_t cols, int64_t chunk, float largest,
                                ScratchFrame& frame) {
   const RowLimits limits(largest, chunk);
-  auto* values =
-      static_cast<int16_t*>(frame.bytes(static_cast<size_t>(gemm::round_up(cols, 16) * n_rows) * sizeof(int16_t)));
+  constexpr int64_t kTile = T::kTileRows;
+  const int64_t depth = gemm::round_up(cols, 16), tiles = gemm::ceil_div(n_rows, kTile);
+  auto* values = static_cast<int16_t*>(frame.bytes(static_cast<size_t>(depth * tiles * kTile) * sizeof(int16_t)));
   float* scales = frame.floats(gemm::ceil_div(cols, chunk) * n_rows);
-  parallel_for(0, n_rows, 16, [&](int64_t begin, int64_t end) {
+  parallel_for(0, tiles, 2, [&](int64_t begin, int64_t end) {
     alignas(64) int16_t integers[kMostChunk];
-    for (int64_t k = 0; k < cols; k += chunk) {
-      const int64_t real = std::min(chunk, cols - k), padded = gemm::round_up(real, 16);
-      for (int64_t i = begin; i < end; ++i) {
+    for (int64_t i = begin * kTile; i < std::min(end * kTile, n_rows); ++i) {
+      int16_t* out = values + i / kTile * kTile * depth + i % kTile * 16;
+      for (int64_t k = 0; k < cols; k += chunk) {
+        const int64_t real = std::min(chunk, cols - k), padded = gemm::round_up(real, 16);
         scales[k / chunk * n_rows + i] = round_chunk<T>(x + i * ldx + k, real, padded, limits, integers);
-        for (int64_t q = 0; q < padded; q += 16) {
-          std::copy(integers + q, integers + q + 16, values + ((k + q) * n_rows) + i * 16);
-        }
+        for (int64_t q = 0; q < padded; q += 16) std::copy(integers + q, integers + q + 16, out + (k + q) * kTile);
       }
     }
   });
-  return {values, scales, n_rows, chunk};
+  return {values, scales, n_rows, depth, chunk, kTile};
 }
 
 /// The values of a scheme as integers of the forward product.

@@ -155,7 +155,7 @@ void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, co
       const int64_t left = packed.depth() - c * kTileCols;
       const int64_t depth = left < col_tiles * kTileCols ? left : col_tiles * kTileCols;
       decode_row_blocks<T>(w, table, codes.unit, t, tiles, c, col_tiles, block, scales);
-      const fixed_gemm::Rows a{block, rows * 16, scales, rows};
+      const fixed_gemm::Rows a{block, rows * kUnit, T::kTileRows * kUnit, scales, rows};
       fixed_gemm::multiply<T>(a, rows, packed.from(c * kTileCols), packed.panels(), depth, w.group, sums, step,
                               fixed_gemm::kPanel);
     }
