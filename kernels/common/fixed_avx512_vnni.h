@@ -22,9 +22,8 @@ struct ManyInt16Avx512Vnni : Avx512 {
     return _mm512_set1_epi32(pair);
   }
   static Sums multiply_add(I a, I b, Sums sums) {
-    sums = _mm512_dpwssd_epi32(sums, a, b);
-    // GCC would load the rows' pairs first and run out of registers.
-    asm volatile("" : "+v"(sums));
+    // As an intrinsic GCC loads the rows' pairs first, runs out of registers and copies the sums about.
+    asm volatile("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(a), "v"(b));
     return sums;
   }
   static F to_floats(Sums sums) { return _mm512_cvtepi32_ps(sums); }

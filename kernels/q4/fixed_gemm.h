@@ -40,7 +40,8 @@ constexpr int64_t kPanel = 16;
 
 /// One register tile: kRows rows by kPanels panels. @param c [kRows][ldc], added to.
 template <class T, int kRows, int kPanels>
-void micro(const Rows& a, const Panels& b, int64_t depth, int64_t chunk, float* c, int64_t ldc) {
+__attribute__((noinline)) void micro(const Rows& a, const Panels& b, int64_t depth, int64_t chunk, float* c,
+                                     int64_t ldc) {
   using F = typename T::F;
   constexpr int kPerPanel = static_cast<int>(kPanel) / T::kLanes, kVectors = kPanels * kPerPanel;
   constexpr int kPairLanes = 2 * T::kLanes;
@@ -79,6 +80,8 @@ void micro(const Rows& a, const Panels& b, int64_t depth, int64_t chunk, float* 
         T::store(to, T::fma(T::to_floats(sums[r][v]), T::mul(scales[v], scale), T::load(to)));
       }
     }
+    // GCC would copy C to the stack and work on it there.
+    asm volatile("" ::: "memory");
     row_scales += scale_step;
     column_scales += kPanel;
   }

@@ -175,26 +175,36 @@ struct ForwardCodes {
   }
 };
 
+/// Asks for a tile of W that is decoded soon.
+template <class T>
+void prefetch_tile(const uint8_t* tile, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += kLineBytes) T::prefetch(tile + i);
+}
+
 /// Row tiles [row_tile, row_tile + row_tiles) x column tiles [col_tile, col_tile + col_tiles) of W as row blocks
-/// `out` [unit][16 * row_tiles][16]; a chunk is a group. @param scales [group][16 * row_tiles].
+/// `out` [16 * row_tiles / T::kTileRows][unit][T::kTileRows][16]; a chunk is a group. @param scales [group]
+/// [16 * row_tiles].
 template <class T>
 void decode_row_blocks(const Q4Matrix& w, const typename T::CodeTable& table, float unit, int64_t row_tile,
                        int64_t row_tiles, int64_t col_tile, int64_t col_tiles, int16_t* out, float* scales) {
+  static_assert(T::kTileRows % 2 == 0, "a row pair lies in one register tile");
+  constexpr int64_t kBlock = T::kTileRows * kUnit;
   const int64_t rows = row_tiles * kTileRows, groups = w.groups_per_tile();
   for (int64_t t = 0; t < row_tiles; ++t) {
     for (int64_t c = 0; c < col_tiles; ++c) {
       const uint8_t* tile = w.tile(row_tile + t, col_tile + c);
+      prefetch_tile<T>(tile + col_tiles * w.tile_bytes(), w.tile_bytes());
       const TileScales<T> tile_scales(tile, groups);
       for (int64_t g = 0; g < groups; ++g) {
         float* to = scales + (c * groups + g) * rows + t * kTileRows;
         for (int64_t r = 0; r < kTileRows; ++r) to[r] = unit * tile_scales.values[g][r];
       }
-      int16_t* target = out + (c * kUnitsPerTile * rows + t * kTileRows) * kUnit;
-      for (int64_t u = 0; u < kUnitsPerTile; ++u) {
-        const uint8_t* codes = tile + u / 4 * 8 * kLineBytes + u % 4 * kUnit;
-        int16_t* to = target + u * rows * kUnit;
-        for (int64_t pair = 0; pair < kTileRows / 2; ++pair, codes += kLineBytes, to += 2 * kUnit) {
-          T::decode_rows(codes, table, to, to + kUnit);
+      for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
+        const int64_t row = t * kTileRows + 2 * pair;
+        int16_t* to = out + (row / T::kTileRows * col_tiles + c) * kUnitsPerTile * kBlock + row % T::kTileRows * kUnit;
+        const uint8_t* codes = tile + pair * kLineBytes;
+        for (int64_t u = 0; u < kUnitsPerTile; ++u, to += kBlock) {
+          T::decode_rows(codes + u / 4 * 8 * kLineBytes + u % 4 * kUnit, table, to, to + kUnit);
         }
       }
     }
@@ -206,12 +216,17 @@ void decode_row_blocks(const Q4Matrix& w, const typename T::CodeTable& table, fl
 /// @param out [8][panel / 16][16][2], from the chunk's first row on. @param panel elements from one panel to the next.
 /// @param scales of the chunk in the first panel. @param scale_panel elements from there to the next panel.
 template <class T>
-void decode_column_chunk(const Q4Matrix& w, const typename T::Codebook& codebook, int64_t row_tile, int64_t row_tiles,
-                         int64_t col_tile, int16_t* out, int64_t panel, float* scales, int64_t scale_panel) {
+__attribute__((noinline)) void decode_column_chunk(const Q4Matrix& w, const typename T::Codebook& codebook,
+                                                   int64_t row_tile, int64_t row_tiles, int64_t col_tile, int16_t* out,
+                                                   int64_t panel, float* scales, int64_t scale_panel) {
   const int64_t groups = w.groups_per_tile();
   const float largest_value = w.quant == Quant::kNf4 ? 1.0f : 8.0f;
   TileScales<T> tile_scales[kRowChunk / kTileRows];
-  for (int64_t t = 0; t < row_tiles; ++t) tile_scales[t].read(w.tile(row_tile + t, col_tile), groups);
+  for (int64_t t = 0; t < row_tiles; ++t) {
+    const uint8_t* tile = w.tile(row_tile + t, col_tile);
+    prefetch_tile<T>(tile + row_tiles * w.panel_bytes(), w.tile_bytes());
+    tile_scales[t].read(tile, groups);
+  }
   for (int64_t g = 0; g < groups; ++g) {
     float largest = 0.0f;
     for (int64_t t = 0; t < row_tiles; ++t) {

@@ -145,8 +145,8 @@ void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, co
   const auto multiply = [&](int64_t t, int64_t tiles, float* sums, int64_t step, bool accumulate) {
     ScratchFrame frame;
     const int64_t rows = tiles * kTileRows;
-    auto* block =
-        static_cast<int16_t*>(frame.bytes(static_cast<size_t>(rows * kForwardColTiles * kTileCols) * sizeof(int16_t)));
+    auto* block = static_cast<int16_t*>(frame.bytes(
+        static_cast<size_t>(gemm::round_up(rows, T::kTileRows) * kForwardColTiles * kTileCols) * sizeof(int16_t)));
     float* scales = frame.floats(kForwardColTiles * w.groups_per_tile() * rows);
     const typename T::CodeTable table = T::code_table(codes.values);
     if (!accumulate) std::fill(sums, sums + rows * step, 0.0f);
@@ -155,7 +155,7 @@ void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, co
       const int64_t left = packed.depth() - c * kTileCols;
       const int64_t depth = left < col_tiles * kTileCols ? left : col_tiles * kTileCols;
       decode_row_blocks<T>(w, table, codes.unit, t, tiles, c, col_tiles, block, scales);
-      const fixed_gemm::Rows a{block, rows * kUnit, T::kTileRows * kUnit, scales, rows};
+      const fixed_gemm::Rows a{block, T::kTileRows * kUnit, col_tiles * kTileCols * T::kTileRows, scales, rows};
       fixed_gemm::multiply<T>(a, rows, packed.from(c * kTileCols), packed.panels(), depth, w.group, sums, step,
                               fixed_gemm::kPanel);
     }
