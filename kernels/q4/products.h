@@ -134,14 +134,19 @@ void forward_product(const PackedRows& x, const Q4Matrix& w, const float* bias, 
   forward_blocks<V>(x.n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
 }
 
-/// The same in 16-bit integers.
-template <class V, class Extra>
-void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
-                           Extra&& extra) {
-  using T = typename V::Fixed::Many;
-  ScratchFrame packing;
+/// Packs x [n_rows, w.cols] for integer products with w, or with rows of it, into `frame`.
+template <class V>
+FixedPanels pack_fixed(const float* x, int64_t n_rows, const Q4Matrix& w, ScratchFrame& frame) {
   const ForwardCodes codes(w.quant);
-  const FixedPanels packed = pack_fixed_panels<T>(x, n_rows, w.cols, w.group, codes.largest, packing);
+  return pack_fixed_panels<typename V::Fixed::Many>(x, n_rows, w.cols, w.group, codes.largest, frame);
+}
+
+/// The same in 16-bit integers. @param packed by pack_fixed().
+template <class V, class Extra>
+void forward_product(const FixedPanels& packed, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
+                     Extra&& extra) {
+  using T = typename V::Fixed::Many;
+  const ForwardCodes codes(w.quant);
   const auto multiply = [&](int64_t t, int64_t tiles, float* sums, int64_t step, bool accumulate) {
     ScratchFrame frame;
     const int64_t rows = tiles * kTileRows;
@@ -160,19 +165,20 @@ void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, co
                               fixed_gemm::kPanel);
     }
   };
-  forward_blocks<V>(n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
+  forward_blocks<V>(packed.n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
 }
 
 /// y = x * W^T + bias for x [n_rows, w.cols] as the thread asked for it. `extra` and `y` as forward_blocks().
 template <class V, class Extra>
 void many_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
                Extra&& extra) {
+  ScratchFrame frame;
   if constexpr (V::Fixed::kManyRows) {
     if (active_compute() != Compute::kFloat32) {
-      return fixed_forward_product<V>(x, n_rows, w, bias, y, ldy, std::forward<Extra>(extra));
+      const FixedPanels packed = pack_fixed<V>(x, n_rows, w, frame);
+      return forward_product<V>(packed, w, bias, y, ldy, std::forward<Extra>(extra));
     }
   }
-  ScratchFrame frame;
   const PackedRows packed = pack_rows<V>(x, n_rows, w.cols, frame);
   forward_product<V>(packed, w, bias, y, ldy, std::forward<Extra>(extra));
 }
