@@ -28,21 +28,64 @@ CORES = {
     "S25: Oryon": "oryon-1",
 }
 OLDEST_LLVM = 18
-HEADERS = '#include "kernels/common/fixed_neon.h"\n#include "kernels/q4/products.h"\nusing namespace pocketlora;\n'
+HEADERS = """
+#include "kernels/common/fixed_neon.h"
+#include "kernels/common/bytes_neon.h"
+#ifdef __ARM_FEATURE_DOTPROD
+#include "kernels/common/bytes_neon_dot.h"
+#endif
+#ifdef __ARM_FEATURE_MATMUL_INT8
+#include "kernels/common/bytes_neon_i8mm.h"
+#endif
+#include "kernels/q4/products.h"
+using namespace pocketlora;
+"""
 TILE = "gemm::micro<Neon, Neon::kTileRows, Neon::kTilePanels, {}>({})"
 TILE_ARGUMENTS = "const float*, int64_t, const float*, int64_t, int64_t, float*, int64_t, bool"
+# As in kernels/CMakeLists.txt.
+BASELINE, DOT, I8MM = "armv8-a", "armv8.2-a+dotprod", "armv8.2-a+dotprod+i8mm"
+
+
+def few_rows(template: str, vectors: str, rows: str, table: str = "CodeTable") -> str:
+    """A product of few rows with one panel of W."""
+    return f"template void q4::{template}({rows}, const Q4Matrix&, const {vectors}::{table}&, int64_t, float (*)[16]);"
+
+
+def fp32_rows(rows: int) -> str:
+    """The same in fp32."""
+    return few_rows(f"gemv_panel<Neon, {rows}, 64>", "Neon", "const float*, int64_t", "DotTable")
+
+
+def integer_rows(vectors: str, rows: int) -> str:
+    """The same in integers, each row of x for itself."""
+    return few_rows(f"fixed_panel<{vectors}, {rows}, 64>", vectors, "const q4::FixedRows&")
+
+
+def paired_rows(rows: int) -> str:
+    """The same with two rows of x in an instruction."""
+    return few_rows(f"paired_panel<BytesNeonI8mm, {rows // 2}, 64>", "BytesNeonI8mm", "const q4::PairedRows&")
+
+
+# Name -> the template's instance, and what it is compiled for.
 KERNELS = {
-    "fp32 product, forward": f"template void {TILE.format('true', TILE_ARGUMENTS)};",
-    "fp32 product, backward": f"template void {TILE.format('false', TILE_ARGUMENTS)};",
-    "one row, fp32": "template void q4::gemv_panel<Neon, 1, 64>(const float*, int64_t, const Q4Matrix&, "
-    "const Neon::DotTable&, int64_t, float (*)[16]);",
-    "8 rows, fp32": "template void q4::gemv_panel<Neon, 8, 64>(const float*, int64_t, const Q4Matrix&, "
-    "const Neon::DotTable&, int64_t, float (*)[16]);",
-    "8 rows, 16-bit integers": "template void q4::fixed_panel<FixedNeon, 8, 64>(const q4::FixedRows&, const Q4Matrix&, "
-    "const FixedNeon::CodeTable&, int64_t, float (*)[16]);",
+    "fp32 product, forward": (f"template void {TILE.format('true', TILE_ARGUMENTS)};", BASELINE),
+    "fp32 product, backward": (f"template void {TILE.format('false', TILE_ARGUMENTS)};", BASELINE),
+    "one row, fp32": (fp32_rows(1), BASELINE),
+    "one row, int8": (integer_rows("BytesNeon", 1), BASELINE),
+    "one row, int8, SDOT": (integer_rows("BytesNeonDot", 1), DOT),
+    "2 rows, int8, SMMLA": (paired_rows(2), I8MM),
+    "8 rows, fp32": (fp32_rows(8), BASELINE),
+    "8 rows, int16": (integer_rows("FixedNeon", 8), BASELINE),
+    "8 rows, int8": (integer_rows("BytesNeon", 8), BASELINE),
+    "8 rows, int8, SDOT": (integer_rows("BytesNeonDot", 8), DOT),
+    "8 rows, int8, SMMLA": (paired_rows(8), I8MM),
+    "16 rows, int8, SMMLA": (paired_rows(16), I8MM),
 }
-# Multiply-accumulates of an instruction on 128 bits.
-MACS = {"fmla": 4, "smlal": 4, "smlal2": 4, "smull": 4, "smull2": 4}
+# Multiply-accumulates of an instruction on 128 bits, by its name and its first two operands' elements.
+MACS = {
+    "fmla 4s 4s": 4, "smull 4s 4h": 4, "smlal 4s 4h": 4, "smull2 4s 8h": 4, "smlal2 4s 8h": 4,
+    "smull 8h 8b": 8, "smlal 8h 8b": 8, "smull2 8h 16b": 8, "smlal2 8h 16b": 8, "sdot 4s 16b": 16, "smmla 4s 16b": 32,
+}  # fmt: skip
 KINDS = {
     "load": r"ld\w*", "store": r"st\w*", "look-up, shuffle": r"tbl|tbx|zip\d|uzp\d|trn\d|ext|dup|ushll2?|sshll2?|mov",
 }  # fmt: skip
@@ -60,27 +103,38 @@ class Loop:
         return [line.split()[0] for line in self.lines]
 
     @property
+    def multiplications(self) -> Counter[str]:
+        """The instructions of MACS; beside integers, those of floats only scale."""
+        found: Counter[str] = Counter()
+        for line in self.lines:
+            elements = re.findall(r"\bv\d+\.(\d*[bhsd])", line)
+            found[" ".join([line.split()[0], *elements[:2]])] += 1
+        found = Counter({kind: count for kind, count in found.items() if kind in MACS})
+        return Counter({kind: count for kind, count in found.items() if len(found) == 1 or not kind.startswith("f")})
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of a turn, on vectors."""
-        vectors = (line for line in self.lines if re.search(r"\bv\d+\.", line))
-        return sum(MACS.get(line.split()[0], 0) for line in vectors)
+        return sum(MACS[kind] * count for kind, count in self.multiplications.items())
 
     def mix(self) -> str:
         """Instructions by kind."""
-        kinds: Counter[str] = Counter()
-        for line, name in zip(self.lines, self.names, strict=True):
-            of = next((kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, name)), "other")
-            kinds["multiply" if name in MACS and re.search(r"\bv\d+\.", line) else of] += 1
+        kinds = Counter({"multiply": sum(self.multiplications.values())})
+        multiplying = {kind.split()[0] for kind in self.multiplications}
+        for name in self.names:
+            if name not in multiplying:
+                kinds[next((kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, name)), "other")] += 1
         return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
-def assembly(kernel: str) -> str:
-    """The kernel's assembly for baseline aarch64, with the kernels' own flags."""
+def assembly(kernel: str, march: str) -> str:
+    """The kernel's assembly, with the kernels' own flags."""
     with tempfile.TemporaryDirectory(prefix="pocketlora-") as folder:
         source = Path(folder) / "kernel.cc"
         source.write_text(f"{HEADERS}{kernel}\n")
-        command = ["aarch64-linux-gnu-g++", "-std=c++17", "-O3", "-DNDEBUG", "-I", str(REPOSITORY), "-S", "-o", "-"]
-        done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
+        options = ("-std=c++17", "-O3", "-DNDEBUG", f"-march={march}", "-I", str(REPOSITORY))
+        command = ["aarch64-linux-gnu-g++", *options, "-S", "-o", "-", str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"the kernel does not compile for aarch64:\n{done.stderr}")
         return done.stdout
@@ -103,9 +157,9 @@ def loops(text: str) -> Iterator[Loop]:
         yield Loop(tuple(part for part in body if part and not re.match(r"[.#/]|\w+:", part)))
 
 
-def hottest(kernel: str) -> Loop:
+def hottest(kernel: str, march: str) -> Loop:
     """The innermost loop with the most multiply-accumulates."""
-    return max(loops(assembly(kernel)), key=lambda loop: loop.macs)
+    return max(loops(assembly(kernel, march)), key=lambda loop: loop.macs)
 
 
 def cycles(mca: str, core: str, lines: tuple[str, ...], turns: int = 200) -> tuple[float, int]:
@@ -121,11 +175,11 @@ def cycles(mca: str, core: str, lines: tuple[str, ...], turns: int = 200) -> tup
     return total / turns, done.stderr.count("note: instruction:")
 
 
-def peak(mca: str, core: str, name: str) -> float:
-    """Multiply-accumulates a cycle of a stream of one instruction, as the model has it."""
-    operands = {"fmla": ".4s, v30.4s, v31.4s", "smlal": ".4s, v30.4h, v31.4h"}
-    stream = tuple(f"{name} v{number}{operands[name]}" for number in range(24))
-    return 24 * MACS[name] / cycles(mca, core, stream)[0]
+def peak(mca: str, core: str, kind: str) -> float:
+    """Multiply-accumulates a cycle of a stream of one instruction of MACS, as the model has it."""
+    name, to, of = kind.split()
+    stream = tuple(f"{name} v{number}.{to}, v30.{of}, v31.{of}" for number in range(24))
+    return 24 * MACS[kind] / cycles(mca, core, stream)[0]
 
 
 def newest_mca() -> str | None:
@@ -142,8 +196,8 @@ def newest_mca() -> str | None:
 def row_of(mca: str, name: str, loop: Loop, chip: str, core: str) -> Row:
     """One kernel on one core."""
     spent, unknown = cycles(mca, core, loop.lines)
-    instruction = "smlal" if any(line.startswith("sm") for line in loop.lines) else "fmla"
-    most = peak(mca, core, instruction)
+    multiplying = sum(MACS[kind] * count / peak(mca, core, kind) for kind, count in loop.multiplications.items())
+    most = loop.macs / multiplying
     return {
         "kernel": name,
         "core": chip,
@@ -163,7 +217,7 @@ def main(output: Path) -> None:
     mca = newest_mca()
     if mca is None or which("aarch64-linux-gnu-g++") is None:
         raise SystemExit("needs aarch64-linux-gnu-g++ and llvm-mca of LLVM 18 or newer (Debian: llvm-19)")
-    found = {name: hottest(kernel) for name, kernel in KERNELS.items()}
+    found = {name: hottest(*kernel) for name, kernel in KERNELS.items()}
     table = [row_of(mca, name, loop, chip, core) for name, loop in found.items() for chip, core in CORES.items()]
     write(output, "arm_estimates", f"Estimates by {mca}, nothing measured: inner loops of the NEON kernels", table)
     mixes: list[Row] = [{"kernel": name, "instructions of a turn": loop.mix()} for name, loop in found.items()]

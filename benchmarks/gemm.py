@@ -20,7 +20,7 @@ from benchmarks.isa_check import assert_cap
 from benchmarks.random_model import SHAPES
 from benchmarks.results import REPOSITORY, Row, run_child, write
 
-COMPUTES = ("fp32", "int16")
+COMPUTES = ("fp32", "int16", "int8")
 PRODUCTS = {"forward": "y = x·Wᵀ", "backward": "dx = dy·W"}
 
 

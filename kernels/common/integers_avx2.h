@@ -7,6 +7,8 @@ namespace pocketlora {
 /// What the 16-bit and the 8-bit integers of AVX2 share (common/fixed_avx2.h, common/bytes_avx2.h). Only for files that
 /// are compiled with its flags.
 struct IntegersAvx2 : Avx2 {
+  /// Row pairs that are decoded at once, and rows of x that are multiplied at once (2: q4/paired_rows.h).
+  static constexpr int kPairs = 1, kRowsAtOnce = 1;
   /// Vectors of sums of a row pair: the even row's four lanes, then the odd row's.
   static constexpr int kPairSums = 1;
   /// The scales of a row pair.

@@ -7,6 +7,7 @@ namespace pocketlora {
 /// What the 16-bit and the 8-bit integers of aarch64 share (common/fixed_neon.h, common/bytes_neon.h). The members mean
 /// what they mean in IntegersAvx2.
 struct IntegersNeon : Neon {
+  static constexpr int kPairs = 1, kRowsAtOnce = 1;
   static constexpr int kPairSums = 2;
   using PairScale = const float*;
 

@@ -14,6 +14,7 @@ struct Avx2 {
   /// The 16-bit integers of the same instruction set (common/fixed_*.h).
   using Fixed = FixedAvx2;
   using Bytes = BytesAvx2;
+  using ManyBytes = void;  ///< no products of many rows in 8-bit integers
   using F = __m256;
   static constexpr int kLanes = 8;
   /// Rows of the left operand in one register tile of a product.

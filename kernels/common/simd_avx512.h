@@ -16,6 +16,7 @@ struct BytesAvx512;
 struct Avx512 {
   using Fixed = FixedAvx512;
   using Bytes = BytesAvx512;
+  using ManyBytes = void;  ///< no products of many rows in 8-bit integers
   using F = __m512;
   static constexpr int kLanes = 16;
   static constexpr int kTileRows = 8;

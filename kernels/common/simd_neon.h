@@ -13,6 +13,7 @@ struct BytesNeon;
 struct Neon {
   using Fixed = FixedNeon;
   using Bytes = BytesNeon;
+  using ManyBytes = void;  ///< no products of many rows in 8-bit integers
   using F = float32x4_t;
   static constexpr int kLanes = 4;
   static constexpr int kTileRows = 6;

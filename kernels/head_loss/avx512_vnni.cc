@@ -1,5 +1,6 @@
 #include "kernels/common/bytes_avx512_vnni.h"
 #include "kernels/common/fixed_avx512_vnni.h"
+#include "kernels/common/many_bytes_avx512_vnni.h"
 #include "kernels/head_loss/generic.h"
 
 namespace pocketlora {

@@ -72,7 +72,8 @@ struct HeadSoftmax {
       }
       // A cap's slope is at most 1; tanh (4 ulp), its quotient and product add 12 roundings to the logit.
       double bound = sum_bound(c.shape.cols, magnitude);
-      if (active_compute() != Compute::kFloat32) bound += forward_bound(c.w, c.h.data() + i * c.shape.cols, v);
+      if (active_compute() != Compute::kFloat32)
+        bound += forward_bound(int16_scheme(), c.w, c.h.data() + i * c.shape.cols, v);
       if (c.softcap > 0) {
         const double t = std::tanh(logit / c.softcap);
         logit = c.softcap * t;
@@ -122,7 +123,7 @@ inline void check_row(const HeadCase& c, int64_t i, float logprob, const float* 
     double underflow = 2 * std::numeric_limits<float>::denorm_min() * (column + static_cast<double>(c.shape.rows));
     if (active_compute() != Compute::kFloat32) {
       // The products' steps grow with the probabilities. A chunk whose step would be below 1e-33 vanishes.
-      underflow += backward_bound(c.w, dy.data(), k) * (1 + relative) + 32767 * 1e-33 * column;
+      underflow += backward_bound(int16_scheme(), c.w, dy.data(), k) * (1 + relative) + 32767 * 1e-33 * column;
     }
     const double dh_bound = std::abs(weight) * (relative * magnitude + underflow +
                                                 softmax.slope_bound * (magnitude + std::abs(label_weight)) +

@@ -59,6 +59,11 @@ void int16_backward(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
   backward(state, isa, kernel);
 }
 
+void int8_backward(benchmark::State& state, Isa isa, Linear4Kernel kernel) {
+  const ComputeScope scope(Compute::kInt8);
+  backward(state, isa, kernel);
+}
+
 /// The products of a prompt or a training pass of a 1B model.
 void model_shapes(benchmark::internal::Benchmark* b) {
   for (const auto& [out, in] : {std::pair<int64_t, int64_t>{2048, 2048}, {512, 2048}, {8192, 2048}, {2048, 8192}}) {
@@ -106,6 +111,8 @@ void backward_shapes(benchmark::internal::Benchmark* b) {
   BENCHMARK_CAPTURE(int8, forward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(int16_shapes);         \
   BENCHMARK_CAPTURE(backward, backward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})->Apply(backward_shapes); \
   BENCHMARK_CAPTURE(int16_backward, backward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})                    \
+      ->Apply(backward_shapes);                                                                                       \
+  BENCHMARK_CAPTURE(int8_backward, backward_fn, Isa::isa, Linear4Kernel{forward_fn, backward_fn})                     \
       ->Apply(backward_shapes);
 #include "kernels/linear4/kernels.inc"
 #undef PL_KERNEL

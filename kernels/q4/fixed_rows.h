@@ -104,7 +104,7 @@ constexpr bool scales_each_span = T::kScaleColumns <= kFixedSpan;
 
 /// The sums of a panel's row pairs with kRows rows of x.
 template <class T, int kRows>
-using FixedSums = typename T::F[kTileRows / 2][kRows][T::kPairSums];
+using FixedSums = typename T::F[kTileRows / 2 / T::kPairs][kRows][T::kPairSums];
 
 template <class T, int kRows>
 inline void clear(FixedSums<T, kRows>& sums) {
@@ -125,15 +125,15 @@ inline void fixed_tile(const uint8_t* tile, int64_t bytes, const typename T::Cod
   T::prefetch(tile + 2 * bytes + kCodeBytes);
   for (int64_t k = 0; k < kTileCols; k += kSpan) {
     const uint8_t* columns = x + k / kFixedUnit * T::kUnitBytes;
-    for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
+    for (int64_t pair = 0; pair < kTileRows / 2; pair += T::kPairs) {
       const uint8_t* line = tile + (k / kLineBytes * 8 + pair) * kLineBytes;
-      T::prefetch(line + 2 * bytes);
-      typename T::I w[kSpan / kFixedUnit * T::kPairVectors];
+      for (int p = 0; p < T::kPairs; ++p) T::prefetch(line + p * kLineBytes + 2 * bytes);
+      typename T::I w[kSpan / kFixedUnit * T::kPairVectors * T::kPairs];
       T::template decode<kSpan>(line + k % kLineBytes, table, w);
       const typename T::PairScale scale = T::pair_scale(scales.values[k / kGroup] + 2 * pair);
       PL_UNROLL for (int i = 0; i < kRows; ++i) {
         const float x_scale = scales_each_span<T> ? x_scales[i * rows.scale_step + k / T::kScaleColumns] : 1.0f;
-        T::template multiply<kSpan>(w, columns + i * rows.step, scale, x_scale, sums[pair][i]);
+        T::template multiply<kSpan>(w, columns + i * rows.step, scale, x_scale, sums[pair / T::kPairs][i]);
       }
     }
   }
@@ -162,14 +162,14 @@ void fixed_panel(const FixedRows& x, const Q4Matrix& w, const typename T::CodeTa
       for (int64_t c = block * kTiles; c < last; ++c) add_tile(c, part);
       for (int i = 0; i < kRows; ++i) {
         const typename T::F scale = T::set1(x.scales[i * x.scale_step + block]);
-        for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
-          for (int s = 0; s < T::kPairSums; ++s) sums[pair][i][s] = T::fma(part[pair][i][s], scale, sums[pair][i][s]);
+        for (int64_t p = 0; p < kTileRows / 2 / T::kPairs; ++p) {
+          for (int s = 0; s < T::kPairSums; ++s) sums[p][i][s] = T::fma(part[p][i][s], scale, sums[p][i][s]);
         }
       }
     }
   }
   for (int i = 0; i < kRows; ++i) {
-    for (int64_t pair = 0; pair < kTileRows / 2; ++pair) T::pair_sum(sums[pair][i], out[i] + 2 * pair);
+    for (int64_t p = 0; p < kTileRows / 2 / T::kPairs; ++p) T::pair_sum(sums[p][i], out[i] + 2 * T::kPairs * p);
   }
 }
 

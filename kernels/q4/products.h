@@ -2,17 +2,21 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "kernels/common/parallel.h"
 #include "kernels/common/scratch.h"
+#include "kernels/q4/bytes_products.h"
 #include "kernels/q4/compute.h"
 #include "kernels/q4/decode.h"
 #include "kernels/q4/fixed_gemm.h"
 #include "kernels/q4/fixed_operands.h"
 #include "kernels/q4/fixed_rows.h"
+#include "kernels/q4/forward_blocks.h"
 #include "kernels/q4/gemm.h"
 #include "kernels/q4/gemv.h"
+#include "kernels/q4/paired_rows.h"
 #include "kernels/q4/q4.h"
 
 /// The two products of a 4-bit matrix with rows of activations, for vectors V (common/simd_*.h). `Extra` is work that
@@ -24,7 +28,7 @@ template <class V>
 void few_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
   switch (active_compute()) {
     case Compute::kInt8:
-      return fixed_rows<typename V::Bytes>(x, n_rows, w, bias, y);
+      return byte_rows<typename V::Bytes>(x, n_rows, w, bias, y);
     case Compute::kInt16:
       return fixed_rows<typename V::Fixed>(x, n_rows, w, bias, y);
     case Compute::kFloat32:
@@ -70,50 +74,8 @@ PackedRows pack_rows(const float* x, int64_t n_rows, int64_t cols, ScratchFrame&
   return packed;
 }
 
-/// y[i][n] = sums[n][i], i < n_rows, n < rows. @param step elements from one row of `sums` to the next.
-template <class V>
-void store_transposed(const float* sums, int64_t step, int64_t rows, int64_t n_rows, float* y, int64_t ldy) {
-  constexpr int64_t kBlock = V::kTransposeSize;
-  const int64_t fast_rows = rows / kBlock * kBlock;
-  const int64_t fast_tokens = n_rows / kBlock * kBlock;
-  for (int64_t i = 0; i < fast_tokens; i += kBlock) {
-    for (int64_t n = 0; n < fast_rows; n += kBlock) V::transpose(sums + n * step + i, step, y + i * ldy + n, ldy);
-  }
-  for (int64_t i = 0; i < n_rows; ++i) {
-    for (int64_t n = i < fast_tokens ? fast_rows : 0; n < rows; ++n) y[i * ldy + n] = sums[n * step + i];
-  }
-}
-
-/// Tiles of rows and of columns of W in one block of the forward product: 48 rows, a multiple of every register tile.
-constexpr int64_t kForwardRowTiles = 3, kForwardColTiles = 2;
-
-/// y = bias + what `multiply(tile, tiles, sums, step, accumulate)` leaves in (or adds to) sums[n][i] for the rows of W
-/// in row tiles [tile, tile + tiles). `extra(first_row, rows, sums, step)` may add to the same; both run on several
-/// threads.
-/// @param y [n_rows, ldy], columns [0, w.rows) are overwritten.
-template <class V, class Multiply, class Extra>
-void forward_blocks(int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy, Multiply&& multiply,
-                    Extra&& extra) {
-  const int64_t step = gemm::round_up(n_rows, gemm::kPanel);
-  parallel_for(0, w.row_tiles(), kForwardRowTiles, [&](int64_t begin, int64_t end) {
-    ScratchFrame frame;
-    float* sums = frame.floats(kForwardRowTiles * kTileRows * step);
-    for (int64_t t = begin; t < end; t += kForwardRowTiles) {
-      const int64_t tiles = end - t < kForwardRowTiles ? end - t : kForwardRowTiles;
-      const int64_t first = t * kTileRows;
-      const int64_t rows = tiles * kTileRows;
-      const int64_t real = w.rows - first < rows ? w.rows - first : rows;
-      if (bias != nullptr) {
-        for (int64_t n = 0; n < rows; ++n) {
-          for (int64_t i = 0; i < step; ++i) sums[n * step + i] = n < real ? bias[first + n] : 0.0f;
-        }
-      }
-      multiply(t, tiles, sums, step, bias != nullptr);
-      extra(first, rows, sums, step);
-      store_transposed<V>(sums, step, real, n_rows, y + first, ldy);
-    }
-  });
-}
+/// Tiles of columns of W in one block of the forward product.
+constexpr int64_t kForwardColTiles = 2;
 
 /// y = x * W^T + bias for packed rows. `extra` and `y` as forward_blocks().
 template <class V, class Extra>
@@ -173,6 +135,11 @@ template <class V, class Extra>
 void many_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
                Extra&& extra) {
   ScratchFrame frame;
+  if constexpr (!std::is_void_v<typename V::ManyBytes>) {
+    if (active_compute() == Compute::kInt8) {
+      return forward_product<V>(pack_bytes<V>(x, n_rows, w, frame), w, bias, y, ldy, std::forward<Extra>(extra));
+    }
+  }
   if constexpr (V::Fixed::kManyRows) {
     if (active_compute() != Compute::kFloat32) {
       const FixedPanels packed = pack_fixed<V>(x, n_rows, w, frame);
@@ -278,6 +245,11 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
 /// dx = dy * W as the thread asked for it. Parameters as backward_product().
 template <class V, class Extra>
 void input_gradient(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, Extra&& extra) {
+  if constexpr (!std::is_void_v<typename V::ManyBytes>) {
+    if (active_compute() == Compute::kInt8 && n_rows > kGemvRows) {
+      return bytes_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
+    }
+  }
   if constexpr (V::Fixed::kManyRows) {
     if (active_compute() != Compute::kFloat32 && n_rows > kGemvRows) {
       return fixed_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));

@@ -1,4 +1,5 @@
-// Products of more than 16 rows in 16-bit integers. Kernels without them compute in fp32, which every bound allows.
+// Products of more than 16 rows in integers. Kernels without them compute in finer ones or in fp32, which every bound
+// allows.
 
 #include <gtest/gtest.h>
 
@@ -35,6 +36,14 @@ std::vector<float> uneven(int64_t count, uint32_t seed) {
   return values;
 }
 
+class Linear4Integers : public ::testing::TestWithParam<test::IntegerScheme> {
+ protected:
+  const ComputeScope scope_{GetParam().compute};
+};
+
+INSTANTIATE_TEST_SUITE_P(All, Linear4Integers, ::testing::ValuesIn(test::kIntegerSchemes),
+                         [](const auto& info) { return std::string(info.param.name); });
+
 constexpr int64_t kMost = 40;
 constexpr int64_t kRows[] = {17, 31, 32, 40};
 
@@ -44,8 +53,7 @@ std::vector<Q4Shape> shapes() {
   return all;
 }
 
-TEST(Linear4Int16, Forward) {
-  const ComputeScope scope(Compute::kInt16);
+TEST_P(Linear4Integers, Forward) {
   for (const Q4Shape& shape : shapes()) {
     const TestMatrix w(shape, 7);
     const std::vector<float> weights = w.values(), bias_values = test::random_floats(shape.rows, 9);
@@ -55,7 +63,7 @@ TEST(Linear4Int16, Forward) {
     });
     std::vector<double> bounds;
     for (int64_t o = 0; o < kMost * shape.rows; ++o) {
-      bounds.push_back(forward_bound(w, values.data() + o / shape.rows * shape.cols, o % shape.rows));
+      bounds.push_back(forward_bound(GetParam(), w, values.data() + o / shape.rows * shape.cols, o % shape.rows));
     }
     const Guarded<float> bias(bias_values);
     for (const int64_t n_rows : kRows) {
@@ -76,8 +84,7 @@ TEST(Linear4Int16, Forward) {
   }
 }
 
-TEST(Linear4Int16, Backward) {
-  const ComputeScope scope(Compute::kInt16);
+TEST_P(Linear4Integers, Backward) {
   for (const Q4Shape& shape : shapes()) {
     const TestMatrix w(shape, 7);
     const std::vector<float> weights = w.values(), values = uneven(kMost * shape.rows, 11);
@@ -86,7 +93,7 @@ TEST(Linear4Int16, Backward) {
     });
     std::vector<double> bounds;
     for (int64_t o = 0; o < kMost * shape.cols; ++o) {
-      bounds.push_back(backward_bound(w, values.data() + o / shape.cols * shape.rows, o % shape.cols));
+      bounds.push_back(backward_bound(GetParam(), w, values.data() + o / shape.cols * shape.rows, o % shape.cols));
     }
     for (const int64_t n_rows : kRows) {
       const Guarded<float> dy = first_rows(values, n_rows * shape.rows);
@@ -114,37 +121,42 @@ double relative_error(const std::vector<float>& found, const std::vector<float>&
   return std::sqrt(difference / norm);
 }
 
-/// What docs/layout.md says of random rows. A value v is rounded by u / sqrt(12) on average. Forward: u is 1.15 times
-/// the mean of 64 magnitudes · 64 · 7854 / 2^31 (the mean of |v| is 0.8 of its norm), and nf4's values are off
-/// by 3.6e-5: 7.2e-5 together. Backward at 10000 it is 8e-5, and as much for W, whose unit is that of the largest of 64
-/// scales of 0.5 to 1.5: 1.2e-4.
-TEST(Linear4Int16, RandomRows) {
+/// What docs/layout.md says of random rows. A value v is rounded by u / sqrt(12) on average. int16, forward: u is 1.15
+/// times the mean of 64 magnitudes · 64 · 7854 / 2^31 (the mean of |v| is 0.8 of its norm), and nf4's values are off by
+/// 3.6e-5: 7.2e-5 together. Backward at 10000 it is 8e-5, and as much for W, whose unit is that of the largest of 64
+/// scales of 0.5 to 1.5: 1.2e-4. int8: the largest of 64 normal values is 2.6 of their norm at most on average, so x is
+/// off by 2.6 / 127 / sqrt(12) = 5.9e-3, nf4 forward by 4.7e-3 or less: 7.6e-3 together; W backward by
+/// 1.5 / 127 / sqrt(12) of values whose norm is 0.57: 6.0e-3, 8.4e-3 together.
+TEST_P(Linear4Integers, RandomRows) {
+  const bool bytes = GetParam().compute == Compute::kInt8;
+  const double forward_limit = bytes ? 8.0e-3 : 7.5e-5, backward_limit = bytes ? 9.0e-3 : 1.2e-4;
   for (const Q4Shape& shape : {Q4Shape{256, 1024, Quant::kNf4, 64}, Q4Shape{256, 1024, Quant::kInt4, 32}}) {
     const TestMatrix w(shape, 3);
     const std::vector<float> x = test::random_floats(kMost * shape.cols, 1);
     const std::vector<float> dy = test::random_floats(kMost * shape.rows, 2);
     for (Isa isa : supported_isas()) {
-      std::vector<float> y(dy.size()), dx(x.size()), y_int16(dy.size()), dx_int16(x.size());
-      linear4(x.data(), kMost, w.matrix(), nullptr, y.data(), isa);
-      linear4_backward(dy.data(), kMost, w.matrix(), dx.data(), isa);
+      std::vector<float> y(dy.size()), dx(x.size()), y_integers(dy.size()), dx_integers(x.size());
+      linear4(x.data(), kMost, w.matrix(), nullptr, y_integers.data(), isa);
+      linear4_backward(dy.data(), kMost, w.matrix(), dx_integers.data(), isa);
       {
-        const ComputeScope scope(Compute::kInt16);
-        linear4(x.data(), kMost, w.matrix(), nullptr, y_int16.data(), isa);
-        linear4_backward(dy.data(), kMost, w.matrix(), dx_int16.data(), isa);
+        const ComputeScope fp32(Compute::kFloat32);
+        linear4(x.data(), kMost, w.matrix(), nullptr, y.data(), isa);
+        linear4_backward(dy.data(), kMost, w.matrix(), dx.data(), isa);
       }
-      EXPECT_LE(relative_error(y_int16, y), 7.5e-5) << isa_name(isa) << ", " << test::describe(shape);
-      EXPECT_LE(relative_error(dx_int16, dx), 1.2e-4) << isa_name(isa) << ", " << test::describe(shape);
-      if (isa == Isa::kAvx2 || isa == Isa::kAvx512) {
-        EXPECT_NE(y_int16, y) << "integers are another computation";
-        EXPECT_NE(dx_int16, dx) << "integers are another computation";
+      EXPECT_LE(relative_error(y_integers, y), forward_limit) << isa_name(isa) << ", " << test::describe(shape);
+      EXPECT_LE(relative_error(dx_integers, dx), backward_limit) << isa_name(isa) << ", " << test::describe(shape);
+      if (isa == Isa::kAvx2 || isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) {
+        EXPECT_NE(y_integers, y) << "integers are another computation";
+        EXPECT_NE(dx_integers, dx) << "integers are another computation";
       }
     }
   }
 }
 
 /// Every code the largest, every value the same: sums reach what 32 bits hold, and would change their sign beyond.
-TEST(Linear4Int16, TheLargestSumsFit) {
-  const ComputeScope scope(Compute::kInt16);
+TEST_P(Linear4Integers, TheLargestSumsFit) {
+  // Backward int8 rounds int4's 7 of 8 to 111 of 127.
+  const double tolerance = GetParam().compute == Compute::kInt8 ? 2e-3 : 3e-4;
   constexpr int64_t kWide = 128;
   for (const auto& [quant, group, code, value] : {std::tuple<Quant, int, int, double>{Quant::kNf4, 64, 15, 1.0},
                                                   {Quant::kNf4, 64, 0, -1.0},
@@ -165,16 +177,15 @@ TEST(Linear4Int16, TheLargestSumsFit) {
       for (Isa isa : supported_isas()) {
         const double expected = static_cast<double>(size) * value * kWide;
         linear4(x.data(), 17, w, nullptr, y.data(), isa);
-        for (const float v : y) ASSERT_NEAR(v, expected, 3e-4 * std::abs(expected)) << isa_name(isa);
+        for (const float v : y) ASSERT_NEAR(v, expected, tolerance * std::abs(expected)) << isa_name(isa);
         linear4_backward(x.data(), 17, w, y.data(), isa);
-        for (const float v : y) ASSERT_NEAR(v, expected, 3e-4 * std::abs(expected)) << isa_name(isa);
+        for (const float v : y) ASSERT_NEAR(v, expected, tolerance * std::abs(expected)) << isa_name(isa);
       }
     }
   }
 }
 
-TEST(Linear4Int16, KeepsWhatIsNotFinite) {
-  const ComputeScope scope(Compute::kInt16);
+TEST_P(Linear4Integers, KeepsWhatIsNotFinite) {
   constexpr int64_t kWide = 256;
   const TestMatrix w({kWide, kWide, Quant::kNf4, 64}, 12);
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
@@ -198,8 +209,7 @@ TEST(Linear4Int16, KeepsWhatIsNotFinite) {
   }
 }
 
-TEST(Linear4Int16, RowsOfVerySmallOrLargeValues) {
-  const ComputeScope scope(Compute::kInt16);
+TEST_P(Linear4Integers, RowsOfVerySmallOrLargeValues) {
   constexpr int64_t kWide = 256;
   const TestMatrix w({kWide, kWide, Quant::kNf4, 64}, 12);
   for (const float size : {0.0f, 1e-42f, 1e-31f, 1e30f}) {
@@ -221,8 +231,7 @@ TEST(Linear4Int16, RowsOfVerySmallOrLargeValues) {
   }
 }
 
-TEST(Linear4Int16, TheNumberOfRowsAndThreadsDoesNotMatter) {
-  const ComputeScope scope(Compute::kInt16);
+TEST_P(Linear4Integers, TheNumberOfRowsAndThreadsDoesNotMatter) {
   const Q4Shape shape{330, 1100, Quant::kNf4, 64};
   const TestMatrix w(shape, 16);
   constexpr int64_t kAll = 300;  // more than one block of activations holds

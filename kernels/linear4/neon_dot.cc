@@ -1,0 +1,15 @@
+#include "kernels/common/bytes_neon_dot.h"
+#include "kernels/common/fixed_neon_dot.h"
+#include "kernels/linear4/generic.h"
+
+namespace pocketlora {
+
+void linear4_neon_dot(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
+  linear4_generic<NeonDot>(x, n_rows, w, bias, y);
+}
+
+void linear4_backward_neon_dot(const float* dy, int64_t n_rows, const Q4Matrix& w, float* dx) {
+  linear4_backward_generic<NeonDot>(dy, n_rows, w, dx);
+}
+
+}  // namespace pocketlora

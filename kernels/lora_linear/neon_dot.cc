@@ -1,0 +1,17 @@
+#include "kernels/common/bytes_neon_dot.h"
+#include "kernels/common/fixed_neon_dot.h"
+#include "kernels/lora_linear/generic.h"
+
+namespace pocketlora {
+
+void lora_linear_neon_dot(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, const LoraSite& lora,
+                          const Dropout* dropout, float* y) {
+  lora_linear_generic<NeonDot>(x, n_rows, w, bias, lora, dropout, y);
+}
+
+void lora_linear_backward_neon_dot(const float* dy, const float* x, int64_t n_rows, const Q4Matrix& w,
+                                   const LoraSite& lora, const Dropout* dropout, float* dx, float* da, float* db) {
+  lora_linear_backward_generic<NeonDot>(dy, x, n_rows, w, lora, dropout, dx, da, db);
+}
+
+}  // namespace pocketlora
