@@ -37,13 +37,15 @@ AVX512 = Registers(rows=8, panels=2)
 class Setting:
     """What the scratch depends on besides a call's sizes.
 
-    `segment`: rows of the longest sequence, None = all; `past`: cached rows that a prefill finds at most.
+    `segment`: rows of the longest sequence, None = all; `past`: cached rows that a prefill finds at most; `integers`:
+    the head of training may compute in them as well.
     """
 
     registers: Registers = NEON
     dropout: bool = False
     segment: int | None = None
     past: int = 0
+    integers: bool = False
 
 
 def _up(value: int, step: int) -> int:
@@ -371,11 +373,12 @@ def _head_loss(s: Scratch, call: KernelCall, extents: Extents) -> None:
                     _forward_product(s, active, min(vocabulary, _VOCABULARY_CHUNK))
                     _backward_product(s, active, columns)
             # In integers: more where a row of logits is longer than one of h.
-            with s.frame():
-                _pack_fixed(s, active, columns, _SMALLEST_GROUP)
+            if s.setting.integers:
                 with s.frame():
-                    s.floats(active * _VOCABULARY_CHUNK)
-                    _fixed_backward_product(s, active, min(vocabulary, _VOCABULARY_CHUNK), columns)
+                    _pack_fixed(s, active, columns, _SMALLEST_GROUP)
+                    with s.frame():
+                        s.floats(active * _VOCABULARY_CHUNK)
+                        _fixed_backward_product(s, active, min(vocabulary, _VOCABULARY_CHUNK), columns)
             s.parallel(active, 8, finish_row)
 
 
