@@ -23,16 +23,20 @@ constexpr int64_t dot_columns = V::kDotVectors * V::kLanes;
 /// Copies a row to whole column tiles, zero-padded, the columns of a step in the order of V's dot products.
 template <class V>
 void order_row(const float* x, int64_t cols, int64_t padded, float* out) {
-  constexpr int64_t kDotColumns = dot_columns<V>;
-  const int64_t whole = cols / kDotColumns * kDotColumns;
-  for (int64_t k = 0; k < whole; k += kDotColumns) {
-    for (int p = 0; p < kDotColumns; ++p) out[k + p] = x[k + V::dot_column(p)];
-  }
-  for (int64_t k = whole; k < padded; k += kDotColumns) {
-    for (int p = 0; p < kDotColumns; ++p) {
-      const int64_t column = k + V::dot_column(p);
-      out[k + p] = column < cols ? x[column] : 0.0f;
+  constexpr int64_t kColumns = dot_columns<V>;
+  const auto order = [](const float* from, float* to) {
+    if constexpr (kColumns == 64) {
+      V::order_dot(from, to);
+    } else {
+      for (int p = 0; p < kColumns; ++p) to[p] = from[V::dot_column(p)];
     }
+  };
+  const int64_t whole = cols / kColumns * kColumns;
+  for (int64_t k = 0; k < whole; k += kColumns) order(x + k, out + k);
+  for (int64_t k = whole; k < padded; k += kColumns) {
+    float rest[kColumns] = {};
+    if (k < cols) std::copy(x + k, x + cols, rest);
+    order(rest, out + k);
   }
 }
 
