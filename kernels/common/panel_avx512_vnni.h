@@ -54,8 +54,6 @@ struct PanelAvx512Vnni : Avx512 {
     store(out, add(first, second));
   }
 
-  static void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
-
   /// @return the bits of the largest magnitude of 64 columns.
   static int32_t largest_bits(const float* x) {
     const __m512i sign = _mm512_set1_epi32(0x7FFFFFFF);

@@ -104,9 +104,9 @@ void gemv_panel(const float* x, int64_t x_step, const Q4Matrix& w, const typenam
   for (int64_t c = 0; c < w.col_tiles(); ++c, tile += bytes) {
     const TileScales<V> scales(tile, kGroups);
     for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
-      // One tile ahead of the decoding, two lines a pair; a prefetch beyond the matrix has no effect.
-      V::prefetch(tile + bytes + 2 * pair * kLineBytes);
-      V::prefetch(tile + bytes + (2 * pair + 1) * kLineBytes);
+      // Two tiles ahead of the decoding, two lines a pair; a prefetch beyond the matrix has no effect.
+      V::prefetch(tile + 2 * bytes + 2 * pair * kLineBytes);
+      V::prefetch(tile + 2 * bytes + (2 * pair + 1) * kLineBytes);
       for (int64_t k = 0; k < kTileCols; k += dot_span<V, kGroup>) {
         const DecodedSpan<V, kGroup> span(tile, pair, k, table);
         const float* columns = x + c * kTileCols + k;

@@ -15,15 +15,24 @@
 /// All rows of x share one decoding.
 namespace pocketlora::q4 {
 
+/// How far ahead lines are asked for: panels follow each other in memory, and beyond the matrix it has no effect.
+constexpr int64_t kAhead = 4096;
+
 /// Adds a tile times its columns of x to the sums. @param x the first row's integers at the tile's columns.
 /// @param x_scales the same of its scales; unused where multiply() leaves them out.
 template <class T, int kColumns>
 inline void add_tile(const Q4Matrix& w, const uint8_t* tile, const typename T::CodeTable& table, const uint8_t* x,
                      const float* x_scales, const FixedRows& rows, int64_t n_rows, typename T::Sums* sums) {
   typename T::Scales scales;
+  // Both ends of a tile first, then its lines between the work: measured against other orders, and against all at once.
+  T::prefetch(tile + kAhead);
+  T::prefetch(tile + kAhead + kCodeBytes);
   for (int64_t k = 0; k < kTileCols; k += kColumns) {
     const uint8_t* codes = tile + k / kLineBytes * 8 * kLineBytes + k % kLineBytes;
     if (k % w.group == 0) scales = T::scales(tile + kCodeBytes + 2 * kTileRows * (k / w.group));
+    for (int line = 0; line < kColumns / 8; ++line) {
+      T::prefetch(tile + kAhead + (k / 8 + line) * kLineBytes);
+    }
     const typename T::template Weights<kColumns> weights(codes, table);
     const uint8_t* columns = x + k / kFixedUnit * T::kUnitBytes;
     for (int64_t i = 0; i < n_rows; ++i) {
@@ -33,10 +42,6 @@ inline void add_tile(const Q4Matrix& w, const uint8_t* tile, const typename T::C
   }
 }
 
-/// Reads ahead: this far to the nearest cache, and farther to the next. Panels follow each other, so that it is the
-/// next panel's beginning at the end of one; a prefetch beyond the matrix has no effect.
-constexpr int64_t kNear = 2048, kFar = 8192;
-
 /// out[i][r] = sum over k of x[i][k] * W[16 * row_tile + r][k]. @param kRows rows of x, or 0: any number, n_rows.
 template <class T, int kRows, int kColumns>
 void panel_sums(const FixedRows& x, int64_t n_rows, const Q4Matrix& w, const typename T::CodeTable& table,
@@ -45,13 +50,8 @@ void panel_sums(const FixedRows& x, int64_t n_rows, const Q4Matrix& w, const typ
   const int64_t count = kRows > 0 ? kRows : n_rows;
   typename T::Sums sums[kMost];
   for (int64_t i = 0; i < count; ++i) sums[i] = T::no_sums();
-  const int64_t bytes = w.tile_bytes();
   const auto add = [&](int64_t c, typename T::Sums* to) {
     const uint8_t* tile = w.tile(row_tile, c);
-    for (int64_t line = 0; line < bytes; line += kLineBytes) {
-      T::prefetch(tile + kNear + line);
-      T::prefetch_far(tile + kFar + line);
-    }
     add_tile<T, kColumns>(w, tile, table, x.values + c * (kTileCols / kFixedUnit) * T::kUnitBytes,
                           x.scales + c * kTileCols / T::kScaleColumns, x, count, to);
   };
