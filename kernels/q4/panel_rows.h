@@ -24,12 +24,16 @@ template <class T, int kColumns>
 inline void add_tile(const Q4Matrix& w, const uint8_t* tile, const typename T::CodeTable& table, const uint8_t* x,
                      const float* x_scales, const FixedRows& rows, int64_t n_rows, typename T::Sums* sums) {
   typename T::Scales scales;
+  const uint8_t* halves = tile + kCodeBytes;
   // Both ends of a tile first, then its lines between the work: measured against other orders, and against all at once.
   T::prefetch(tile + kAhead);
   T::prefetch(tile + kAhead + kCodeBytes);
   for (int64_t k = 0; k < kTileCols; k += kColumns) {
     const uint8_t* codes = tile + k / kLineBytes * 8 * kLineBytes + k % kLineBytes;
-    if (k % w.group == 0) scales = T::scales(tile + kCodeBytes + 2 * kTileRows * (k / w.group));
+    if ((k & (w.group - 1)) == 0) {
+      scales = T::scales(halves);
+      halves += 2 * kTileRows;
+    }
     for (int line = 0; line < kColumns / 8; ++line) {
       T::prefetch(tile + kAhead + (k / 8 + line) * kLineBytes);
     }
