@@ -15,27 +15,29 @@
 /// All rows of x share one decoding.
 namespace pocketlora::q4 {
 
-/// How far ahead lines are asked for: panels follow each other in memory, and beyond the matrix it has no effect.
-constexpr int64_t kAhead = 4096;
+/// How many tiles ahead lines are asked for: panels follow each other in memory, and beyond the matrix it does nothing.
+constexpr int64_t kTilesAhead = 3;
 
 /// Adds a tile times its columns of x to the sums. @param x the first row's integers at the tile's columns.
-/// @param x_scales the same of its scales; unused where multiply() leaves them out.
+/// @param x_scales the same of its scales; unused where multiply() leaves them out. @param bytes of a tile.
 template <class T, int kColumns>
-inline void add_tile(const Q4Matrix& w, const uint8_t* tile, const typename T::CodeTable& table, const uint8_t* x,
-                     const float* x_scales, const FixedRows& rows, int64_t n_rows, typename T::Sums* sums) {
+inline void add_tile(const uint8_t* tile, int64_t bytes, int64_t group, const typename T::CodeTable& table,
+                     const uint8_t* x, const float* x_scales, const FixedRows& rows, int64_t n_rows,
+                     typename T::Sums* sums) {
   typename T::Scales scales;
   const uint8_t* halves = tile + kCodeBytes;
   // Both ends of a tile first, then its lines between the work: measured against other orders, and against all at once.
-  T::prefetch(tile + kAhead);
-  T::prefetch(tile + kAhead + kCodeBytes);
+  const uint8_t* ahead = tile + kTilesAhead * bytes;
+  T::prefetch(ahead);
+  T::prefetch(ahead + kCodeBytes);
   for (int64_t k = 0; k < kTileCols; k += kColumns) {
     const uint8_t* codes = tile + k / kLineBytes * 8 * kLineBytes + k % kLineBytes;
-    if ((k & (w.group - 1)) == 0) {
+    if ((k & (group - 1)) == 0) {
       scales = T::scales(halves);
       halves += 2 * kTileRows;
     }
     for (int line = 0; line < kColumns / 8; ++line) {
-      T::prefetch(tile + kAhead + (k / 8 + line) * kLineBytes);
+      T::prefetch(ahead + (k / 8 + line) * kLineBytes);
     }
     const typename T::template Weights<kColumns> weights(codes, table);
     const uint8_t* columns = x + k / kFixedUnit * T::kUnitBytes;
@@ -54,9 +56,11 @@ void panel_sums(const FixedRows& x, int64_t n_rows, const Q4Matrix& w, const typ
   const int64_t count = kRows > 0 ? kRows : n_rows;
   typename T::Sums sums[kMost];
   for (int64_t i = 0; i < count; ++i) sums[i] = T::no_sums();
+  const uint8_t* panel = w.tile(row_tile, 0);
+  const int64_t bytes = w.tile_bytes();
   const auto add = [&](int64_t c, typename T::Sums* to) {
-    const uint8_t* tile = w.tile(row_tile, c);
-    add_tile<T, kColumns>(w, tile, table, x.values + c * (kTileCols / kFixedUnit) * T::kUnitBytes,
+    add_tile<T, kColumns>(panel + c * bytes, bytes, w.group, table,
+                          x.values + c * (kTileCols / kFixedUnit) * T::kUnitBytes,
                           x.scales + c * kTileCols / T::kScaleColumns, x, count, to);
   };
   if constexpr (scales_each_span<T>) {
