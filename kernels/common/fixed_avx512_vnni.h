@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "kernels/common/few_int16_avx512_vnni.h"
 #include "kernels/common/fixed_avx2.h"
 #include "kernels/common/simd_avx512_vnni.h"
 
@@ -104,6 +105,7 @@ struct ManyInt16Avx512Vnni : Avx512 {
 /// 16-bit integers of AVX-512 VNNI.
 struct FixedAvx512Vnni : FixedAvx2 {
   using Many = ManyInt16Avx512Vnni;
+  using Few = FewInt16Avx512Vnni;
 };
 
 }  // namespace pocketlora

@@ -59,13 +59,37 @@ struct Avx512 {
     b[0] = _mm512_permutexvar_ps(_mm512_srli_epi32(both, 4), odd.values);
   }
 
+  /// 64 columns at once: columns 0, 4, .. 60, then those that are one, two and three on.
   using DotTable = Codebook;
-  static constexpr int kDotVectors = 2;
-  static constexpr int dot_column(int p) { return p; }
-  static DotTable dot_table(const float* values) { return codebook(values); }
-  static void decode_dot(const uint8_t* codes, const DotTable& table, F a[2], F b[2]) {
-    for (int i = 0; i < 2; ++i) decode(codes + 16 * i, table, table, a + i, b + i);
+  static constexpr int kDotVectors = 4;
+  /// Puts 64 columns in that order.
+  static void order_dot(const float* x, float* out) {
+    const __m512i even = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(2));
+    const F a = load(x), b = load(x + 16), c = load(x + 32), d = load(x + 48);
+    const F a01 = _mm512_permutex2var_ps(a, even, b), a23 = _mm512_permutex2var_ps(a, odd, b);
+    const F c01 = _mm512_permutex2var_ps(c, even, d), c23 = _mm512_permutex2var_ps(c, odd, d);
+    store(out, _mm512_shuffle_f32x4(a01, c01, 0x44));
+    store(out + 16, _mm512_shuffle_f32x4(a01, c01, 0xEE));
+    store(out + 32, _mm512_shuffle_f32x4(a23, c23, 0x44));
+    store(out + 48, _mm512_shuffle_f32x4(a23, c23, 0xEE));
   }
+  static DotTable dot_table(const float* values) { return codebook(values); }
+  /// A look-up reads the low 4 bits of a dword: codes need no widening, only shifts, which run beside the look-ups.
+  static void decode_dot(const uint8_t* codes, const DotTable& table, F a[4], F b[4]) {
+    const __m512i line = _mm512_loadu_si512(codes);
+    const auto look_up = [&](__m512i index) { return _mm512_permutexvar_ps(index, table.values); };
+    a[0] = look_up(line);
+    b[0] = look_up(_mm512_srli_epi32(line, 4));
+    a[1] = look_up(_mm512_srli_epi32(line, 8));
+    b[1] = look_up(_mm512_srli_epi32(line, 12));
+    a[2] = look_up(_mm512_srli_epi32(line, 16));
+    b[2] = look_up(_mm512_srli_epi32(line, 20));
+    a[3] = look_up(_mm512_srli_epi32(line, 24));
+    b[3] = look_up(_mm512_srli_epi32(line, 28));
+  }
+  /// `first` for the first 32 of 64 columns, `second` for the others.
+  static F set_halves(float first, float second) { return _mm512_mask_mov_ps(set1(first), 0xFF00, set1(second)); }
 
   static void load_halves(const uint8_t* p, float out[16]) {
     store(out, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));

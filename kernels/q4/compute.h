@@ -6,8 +6,8 @@ namespace pocketlora {
 enum class Compute : int {
   kFloat32 = 0,  ///< fp32 throughout
   kInt16 = 1,    ///< rows and weights in at most 16 bits, exact integer sums inside a group, fp32 between groups
-  kInt8 = 2,  ///< likewise of at most 16 rows, these in 7 bits (8 with NEON's dot products) and the codebook in 8; of
-              ///< more rows as kInt16
+  kInt8 = 2,     ///< rows and codebook in 8 bits (x in 7 without 32-bit sums of bytes), for more than 16 rows where the
+                 ///< machine has dot products of bytes, as kInt16 elsewhere
 };
 
 /// @return "fp32", "int16" or "int8".

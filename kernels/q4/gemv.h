@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/common/parallel.h"
@@ -15,55 +16,74 @@ namespace pocketlora::q4 {
 constexpr int64_t kGemvRows = 16;
 /// Most rows that share one decoding of a panel.
 constexpr int kDotRows = 8;
-/// Columns of one step: the smallest group.
-constexpr int64_t kDotColumns = 32;
+/// Columns that V decodes at once: 32, the smallest group, or 64, a line.
+template <class V>
+constexpr int64_t dot_columns = V::kDotVectors * V::kLanes;
 
-/// Copies a row to whole column tiles, zero-padded, each 32 columns in the order of V's dot products.
+/// Copies a row to whole column tiles, zero-padded, the columns of a step in the order of V's dot products.
 template <class V>
 void order_row(const float* x, int64_t cols, int64_t padded, float* out) {
-  const int64_t whole = cols / kDotColumns * kDotColumns;
-  for (int64_t k = 0; k < whole; k += kDotColumns) {
-    for (int p = 0; p < kDotColumns; ++p) out[k + p] = x[k + V::dot_column(p)];
-  }
-  for (int64_t k = whole; k < padded; k += kDotColumns) {
-    for (int p = 0; p < kDotColumns; ++p) {
-      const int64_t column = k + V::dot_column(p);
-      out[k + p] = column < cols ? x[column] : 0.0f;
+  constexpr int64_t kColumns = dot_columns<V>;
+  const auto order = [](const float* from, float* to) {
+    if constexpr (kColumns == 64) {
+      V::order_dot(from, to);
+    } else {
+      for (int p = 0; p < kColumns; ++p) to[p] = from[V::dot_column(p)];
     }
+  };
+  const int64_t whole = cols / kColumns * kColumns;
+  for (int64_t k = 0; k < whole; k += kColumns) order(x + k, out + k);
+  for (int64_t k = whole; k < padded; k += kColumns) {
+    float rest[kColumns] = {};
+    if (k < cols) std::copy(x + k, x + cols, rest);
+    order(rest, out + k);
   }
 }
 
-/// One group of a row pair, decoded and not yet scaled, in the order of V's dot products.
+/// Columns that are summed before they are scaled: a group, or two of 32 that V decodes together.
 template <class V, int kGroup>
-struct DecodedGroup {
-  static constexpr int kVectors = kGroup / V::kLanes;
+constexpr int64_t dot_span = std::max<int64_t>(kGroup, dot_columns<V>);
+
+/// A span of a row pair, decoded and not yet scaled, in the order of V's dot products.
+template <class V, int kGroup>
+struct DecodedSpan {
+  static constexpr int kVectors = static_cast<int>(dot_span<V, kGroup> / V::kLanes);
   typename V::F even[kVectors], odd[kVectors];
 
-  DecodedGroup(const uint8_t* tile, int64_t pair, int64_t first, const typename V::DotTable& table) {
-    PL_UNROLL for (int unit = 0; unit < kGroup / kDotColumns; ++unit) {
-      const int64_t k = first + unit * kDotColumns;
+  DecodedSpan(const uint8_t* tile, int64_t pair, int64_t first, const typename V::DotTable& table) {
+    PL_UNROLL for (int unit = 0; unit < dot_span<V, kGroup> / dot_columns<V>; ++unit) {
+      const int64_t k = first + unit * dot_columns<V>;
       V::decode_dot(tile + (k / 64 * 8 + pair) * kLineBytes + k % 64, table, even + unit * V::kDotVectors,
                     odd + unit * V::kDotVectors);
     }
   }
 };
 
-/// Adds one group of a row pair to `even` and `odd`: scale * sum of codebook[code] * x. @param x at the group's
-/// columns.
+/// The scale of one row in a span. @param scale of the span's first group; that of the next is 16 on.
+template <class V, int kGroup>
+inline typename V::F span_scale(const float* scale) {
+  if constexpr (kGroup < dot_span<V, kGroup>) {
+    return V::set_halves(scale[0], scale[kTileRows]);
+  } else {
+    return V::set1(*scale);
+  }
+}
+
+/// Adds one span of a row pair to `even` and `odd`: scale * sum of codebook[code] * x. @param x at the span's columns.
 template <class V, int kRows, int kGroup>
-inline void dot_group(const DecodedGroup<V, kGroup>& group, const float* x, int64_t x_step, float even_scale,
-                      float odd_scale, typename V::F* even, typename V::F* odd) {
+inline void dot_span_rows(const DecodedSpan<V, kGroup>& span, const float* x, int64_t x_step, const float* scales,
+                          typename V::F* even, typename V::F* odd) {
   using F = typename V::F;
   F a_sum[kRows], b_sum[kRows];
   PL_UNROLL for (int i = 0; i < kRows; ++i) a_sum[i] = b_sum[i] = V::zero();
-  PL_UNROLL for (int v = 0; v < group.kVectors; ++v) {
+  PL_UNROLL for (int v = 0; v < span.kVectors; ++v) {
     PL_UNROLL for (int i = 0; i < kRows; ++i) {
       const F xv = V::load_once(x + i * x_step + v * V::kLanes);
-      a_sum[i] = V::fma(group.even[v], xv, a_sum[i]);
-      b_sum[i] = V::fma(group.odd[v], xv, b_sum[i]);
+      a_sum[i] = V::fma(span.even[v], xv, a_sum[i]);
+      b_sum[i] = V::fma(span.odd[v], xv, b_sum[i]);
     }
   }
-  const F a_scale = V::set1(even_scale), b_scale = V::set1(odd_scale);
+  const F a_scale = span_scale<V, kGroup>(scales), b_scale = span_scale<V, kGroup>(scales + 1);
   PL_UNROLL for (int i = 0; i < kRows; ++i) {
     even[i] = V::fma(a_sum[i], a_scale, even[i]);
     odd[i] = V::fma(b_sum[i], b_scale, odd[i]);
@@ -84,18 +104,20 @@ void gemv_panel(const float* x, int64_t x_step, const Q4Matrix& w, const typenam
   for (int64_t c = 0; c < w.col_tiles(); ++c, tile += bytes) {
     const TileScales<V> scales(tile, kGroups);
     for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
-      // One tile ahead of the decoding, two lines a pair; a prefetch beyond the matrix has no effect.
-      V::prefetch(tile + bytes + 2 * pair * kLineBytes);
-      V::prefetch(tile + bytes + (2 * pair + 1) * kLineBytes);
-      for (int64_t g = 0; g < kGroups; ++g) {
-        const DecodedGroup<V, kGroup> group(tile, pair, g * kGroup, table);
-        const float* columns = x + c * kTileCols + g * kGroup;
-        const float* scale = scales.values[g] + 2 * pair;
+      // Two tiles ahead of the decoding, two lines a pair; a prefetch beyond the matrix has no effect.
+      V::prefetch(tile + 2 * bytes + 2 * pair * kLineBytes);
+      V::prefetch(tile + 2 * bytes + (2 * pair + 1) * kLineBytes);
+      for (int64_t k = 0; k < kTileCols; k += dot_span<V, kGroup>) {
+        const DecodedSpan<V, kGroup> span(tile, pair, k, table);
+        const float* columns = x + c * kTileCols + k;
+        const float* scale = scales.values[k / kGroup] + 2 * pair;
         // Four rows of x and two of W are what the registers hold.
         constexpr int kAtOnce = kRows < 4 ? kRows : 4;
         for (int i = 0; i < kRows; i += kAtOnce) {
-          dot_group<V, kAtOnce, kGroup>(group, columns + i * x_step, x_step, scale[0], scale[1], sums[2 * pair] + i,
-                                        sums[2 * pair + 1] + i);
+          // The compiler would keep the sums of two spans in registers that one span has no room for.
+          if (V::kLanes == 8 && kRows == 8) asm volatile("" ::: "memory");
+          dot_span_rows<V, kAtOnce, kGroup>(span, columns + i * x_step, x_step, scale, sums[2 * pair] + i,
+                                            sums[2 * pair + 1] + i);
         }
       }
     }
@@ -132,13 +154,16 @@ void gemv_block(const float* ordered, int64_t step, const Q4Matrix& w, const typ
   }
 }
 
-/// y = x * W^T + bias for one panel of W, in blocks of 8, 4 and at last 1 to 3 rows of x.
+/// y = x * W^T + bias for one panel of W, in blocks of 8 (where vectors are short enough for the sums of so many), 4
+/// and at last 1 to 3 rows of x.
 template <class V>
 void gemv_blocks(const float* ordered, int64_t step, const Q4Matrix& w, const typename V::DotTable& table,
                  const float* bias, int64_t n_rows, int64_t row_tile, float* y) {
   static_assert(kDotRows == 8, "one case for each size of a block");
   int64_t i = 0;
-  for (; i + 8 <= n_rows; i += 8) gemv_block<V, 8>(ordered, step, w, table, bias, i, row_tile, y);
+  if constexpr (V::kLanes < 16) {
+    for (; i + 8 <= n_rows; i += 8) gemv_block<V, 8>(ordered, step, w, table, bias, i, row_tile, y);
+  }
   for (; i + 4 <= n_rows; i += 4) gemv_block<V, 4>(ordered, step, w, table, bias, i, row_tile, y);
   switch (n_rows - i) {
     case 1:

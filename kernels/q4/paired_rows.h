@@ -7,6 +7,7 @@
 #include "kernels/common/scratch.h"
 #include "kernels/common/simd_math.h"
 #include "kernels/q4/fixed_rows.h"
+#include "kernels/q4/panel_rows.h"
 #include "kernels/q4/gemm.h"
 #include "kernels/q4/gemv.h"
 #include "kernels/q4/q4.h"
@@ -118,7 +119,7 @@ void byte_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* b
   if constexpr (T::kRowsAtOnce == 2) {
     paired_rows<T>(x, n_rows, w, bias, y);
   } else {
-    fixed_rows<T>(x, n_rows, w, bias, y);
+    FewRows<T>::run(x, n_rows, w, bias, y);
   }
 }
 

@@ -17,6 +17,7 @@
 #include "kernels/q4/gemm.h"
 #include "kernels/q4/gemv.h"
 #include "kernels/q4/paired_rows.h"
+#include "kernels/q4/panel_rows.h"
 #include "kernels/q4/q4.h"
 
 /// The two products of a 4-bit matrix with rows of activations, for vectors V (common/simd_*.h). `Extra` is work that
@@ -30,7 +31,7 @@ void few_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bi
     case Compute::kInt8:
       return byte_rows<typename V::Bytes>(x, n_rows, w, bias, y);
     case Compute::kInt16:
-      return fixed_rows<typename V::Fixed>(x, n_rows, w, bias, y);
+      return FewRows<typename V::Fixed>::run(x, n_rows, w, bias, y);
     case Compute::kFloat32:
       return gemv_rows<V>(x, n_rows, w, bias, y);
   }
