@@ -1,5 +1,6 @@
 #include "kernels/common/bytes_neon_i8mm.h"
 #include "kernels/common/fixed_neon_i8mm.h"
+#include "kernels/common/many_bytes_neon_i8mm.h"
 #include "kernels/linear4/generic.h"
 
 namespace pocketlora {
