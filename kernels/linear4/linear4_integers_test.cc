@@ -232,6 +232,24 @@ TEST_P(Linear4Integers, RandomRows) {
   }
 }
 
+/// The last rows of a product are a block of their own, of fewer than 16.
+TEST_P(Linear4Integers, RowsLeftOfABlock) {
+  constexpr int64_t kAll = 259, kWide = 128;
+  const TestMatrix w({kWide, kWide, Quant::kNf4, 64}, 3);
+  const std::vector<float> x = test::random_floats(kAll * kWide, 1);
+  const auto last = [](const std::vector<float>& all) { return std::vector<float>(all.end() - 3 * kWide, all.end()); };
+  for (Isa isa : supported_isas()) {
+    std::vector<float> y(x.size()), dx(x.size()), y_integers(x.size()), dx_integers(x.size());
+    linear4(x.data(), kAll, w.matrix(), nullptr, y_integers.data(), isa);
+    linear4_backward(x.data(), kAll, w.matrix(), dx_integers.data(), isa);
+    const ComputeScope fp32(Compute::kFloat32);
+    linear4(x.data(), kAll, w.matrix(), nullptr, y.data(), isa);
+    linear4_backward(x.data(), kAll, w.matrix(), dx.data(), isa);
+    EXPECT_LE(relative_error(last(y_integers), last(y)), 1e-2) << isa_name(isa);
+    EXPECT_LE(relative_error(last(dx_integers), last(dx)), 1e-2) << isa_name(isa);
+  }
+}
+
 /// Every code the largest, every value the same: sums reach what 32 bits hold, and would change their sign beyond.
 TEST_P(Linear4Integers, TheLargestSumsFit) {
   // Backward int8 rounds int4's 7 of 8 to 111 of 127.
