@@ -53,8 +53,11 @@ struct FixedAvx2 : IntegersAvx2 {
     sums[0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot<kColumns / 8>(w, x)), scale, sums[0]);
   }
 
-  /// There are products of many rows as well: the members from here on.
+  /// There are products of many rows as well, for which Many has the members from here on.
   static constexpr bool kManyRows = true;
+  using Many = FixedAvx2;
+  /// Panels in a register tile of kTileRows rows.
+  static constexpr int kTilePanels = 1;
   /// The 32-bit sums of 8 columns.
   using Sums = __m256i;
 
@@ -81,6 +84,14 @@ struct FixedAvx2 : IntegersAvx2 {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8));
   }
 
+  /// 16 rows of 8 pairs, `step` integers apart, as 8 times the pairs of 16 rows.
+  static void transpose_pairs(const int16_t* rows, int64_t step, int16_t* out) {
+    // Two integers are moved as one float.
+    for (int64_t i = 0; i < 16; i += 8) {
+      transpose(reinterpret_cast<const float*>(rows + i * step), step / 2, reinterpret_cast<float*>(out) + i, 16);
+    }
+  }
+
   /// 16 bytes of codes as the integers of 16 columns of the even and of the odd row.
   static void decode_rows(const uint8_t* codes, const CodeTable& table, int16_t* even, int16_t* odd) {
     I w[2];
@@ -89,7 +100,13 @@ struct FixedAvx2 : IntegersAvx2 {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(odd), _mm256_permute2x128_si256(w[0], w[1], 0x31));
   }
 
-  /// A scheme's values times `factor` as integers.
+  /// A scheme's values times a factor as integers, for a row pair.
+  struct PairTable {
+    CodeTable even, odd;
+  };
+  static PairTable pair_table(const Codebook& codebook, float even, float odd) {
+    return {scaled_table(codebook, even), scaled_table(codebook, odd)};
+  }
   static CodeTable scaled_table(const Codebook& codebook, float factor) {
     const F by = set1(factor);
     const __m256i a = _mm256_cvtps_epi32(mul(codebook.low, by)), b = _mm256_cvtps_epi32(mul(codebook.high, by));
@@ -101,8 +118,8 @@ struct FixedAvx2 : IntegersAvx2 {
 
   /// 32 bytes of codes as 32 columns of a row pair, the two rows of a column side by side: 16 columns to `first`, 16 to
   /// `second`.
-  static void decode_columns(const uint8_t* codes, const CodeTable& even, const CodeTable& odd, int16_t* first,
-                             int16_t* second) {
+  static void decode_columns(const uint8_t* codes, const PairTable& table, int16_t* first, int16_t* second) {
+    const CodeTable &even = table.even, &odd = table.odd;
     const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)), nibble = _mm256_set1_epi8(15);
     const __m256i i = _mm256_and_si256(both, nibble), j = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
     const __m256i low = _mm256_shuffle_epi8(even.low, i), high = _mm256_shuffle_epi8(even.high, i);

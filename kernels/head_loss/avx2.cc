@@ -1,3 +1,4 @@
+#include "kernels/common/fixed_avx2.h"
 #include "kernels/common/simd_avx2.h"
 #include "kernels/head_loss/generic.h"
 

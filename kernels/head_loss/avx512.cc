@@ -1,3 +1,4 @@
+#include "kernels/common/fixed_avx512.h"
 #include "kernels/common/simd_avx512.h"
 #include "kernels/head_loss/generic.h"
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/common/simd_math.h"
 #include "kernels/embedding/generic.h"
@@ -84,10 +85,11 @@ void scale_row(float* row, int64_t count, float factor) {
 }
 
 /// Walks the vocabulary for rows of h that are packed in `h`: fills `states` and dh = sum of exp(logit - maximum) * W,
-/// each term times the slope of the logit's cap.
-template <class V, bool kCapped>
-void walk_vocabulary(const q4::PackedRows& h, const Q4Matrix& w, const float* bias, float softcap,
-                     const int64_t* labels, RowState* states, float* dh) {
+/// each term times the slope of the logit's cap. Both products are those that `h` is packed for.
+/// @tparam Rows q4::PackedRows or q4::FixedPanels.
+template <class V, bool kCapped, class Rows>
+void walk_vocabulary(const Rows& h, const Q4Matrix& w, const float* bias, float softcap, const int64_t* labels,
+                     RowState* states, float* dh) {
   ScratchFrame frame;
   float* logits = frame.floats(h.n_rows * kChunk);
   for (int64_t first = 0; first < w.rows; first += kChunk) {
@@ -101,8 +103,28 @@ void walk_vocabulary(const q4::PackedRows& h, const Q4Matrix& w, const float* bi
         if (first > 0 && shrink != 1.0f) scale_row<V>(dh + i * w.cols, w.cols, shrink);
       }
     });
-    q4::backward_product<V>(logits, kChunk, h.n_rows, part, dh, first > 0, [](int64_t, int64_t) {});
+    const auto nothing = [](int64_t, int64_t) {};
+    if constexpr (std::is_same_v<Rows, q4::FixedPanels>) {
+      q4::fixed_backward_product<V>(logits, kChunk, h.n_rows, part, dh, first > 0, nothing);
+    } else {
+      q4::backward_product<V>(logits, kChunk, h.n_rows, part, dh, first > 0, nothing);
+    }
   }
+}
+
+/// The same for rows of h that `dh` holds, as the thread asked for it.
+template <class V, bool kCapped>
+void walk_rows(int64_t n_rows, const Q4Matrix& w, const float* bias, float softcap, const int64_t* labels,
+               RowState* states, float* dh) {
+  ScratchFrame frame;
+  if constexpr (V::Fixed::kManyRows) {
+    if (active_compute() != Compute::kFloat32) {
+      const q4::FixedPanels packed = q4::pack_fixed<V>(dh, n_rows, w, frame);
+      return walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
+    }
+  }
+  const q4::PackedRows packed = q4::pack_rows<V>(dh, n_rows, w.cols, frame);
+  walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
 }
 
 /// dh = weight * (dh / sum - slope * W[label]).
@@ -135,13 +157,8 @@ double block_loss(const float* h, int64_t count, const Q4Matrix& w, const float*
   RowState* states = static_cast<RowState*>(frame.bytes(static_cast<size_t>(count) * sizeof(RowState)));
   for (int64_t a = 0; a < active; ++a) states[a] = {-INFINITY, 0.0f, 0.0};
   if (active > 0) {
-    ScratchFrame inner;
-    const q4::PackedRows packed = q4::pack_rows<V>(dh, active, w.cols, inner);
-    if (softcap > 0) {
-      walk_vocabulary<V, true>(packed, w, bias, softcap, row_labels, states, dh);
-    } else {
-      walk_vocabulary<V, false>(packed, w, bias, softcap, row_labels, states, dh);
-    }
+    const auto walk = softcap > 0 ? walk_rows<V, true> : walk_rows<V, false>;
+    walk(active, w, bias, softcap, row_labels, states, dh);
   }
   parallel_for(0, active, 8, [&](int64_t begin, int64_t end) {
     for (int64_t a = begin; a < end; ++a) {

@@ -16,7 +16,8 @@ constexpr int64_t kIgnoredLabel = -100;
 ///   loss = sum_i weights[i] * -logprobs[i]
 ///   dh[i] = weights[i] * ((p[i] * s[i]) * W - s[i, labels[i]] * W[labels[i]])   (0 for an ignored row)
 /// The vocabulary is walked in chunks with a running maximum and sum; dh is rescaled when the maximum moves, so that
-/// neither logits nor probabilities of the whole vocabulary ever exist. Sums over rows are in double.
+/// neither logits nor probabilities of the whole vocabulary ever exist. Sums over rows are in double. Both products
+/// with W are computed as active_compute() says (q4/compute.h).
 /// @param h [n_rows, w.cols]. @param bias [w.rows] or nullptr.
 /// @param labels [n_rows], each kIgnoredLabel or in [0, w.rows): the caller has checked them. @param weights [n_rows].
 /// @param logprobs [n_rows]. @param loss [1]. @param dh [n_rows, w.cols]. All overwritten.

@@ -1,5 +1,6 @@
 #include "kernels/common/bench_support.h"
 #include "kernels/head_loss/head_loss.h"
+#include "kernels/q4/compute.h"
 
 namespace pocketlora {
 namespace {
@@ -23,11 +24,21 @@ void run(benchmark::State& state, Isa isa, HeadLossKernel kernel) {
   bench::count(state, 4.0 * static_cast<double>(n_rows * vocabulary * hidden), static_cast<double>(w.matrix().bytes()));
 }
 
+void run_int16(benchmark::State& state, Isa isa, HeadLossKernel kernel) {
+  const ComputeScope scope(Compute::kInt16);
+  run(state, isa, kernel);
+}
+
 #define PL_KERNEL(isa, function)                              \
   BENCHMARK_CAPTURE(run, function, Isa::isa, function)        \
       ->ArgNames({"rows", "vocabulary", "hidden", "softcap"}) \
       ->Args({128, 16384, 576, 0})                            \
-      ->Args({128, 16384, 576, 30});
+      ->Args({128, 16384, 576, 30})                           \
+      ->Args({128, 16384, 2048, 0});                          \
+  BENCHMARK_CAPTURE(run_int16, function, Isa::isa, function)  \
+      ->ArgNames({"rows", "vocabulary", "hidden", "softcap"}) \
+      ->Args({128, 16384, 576, 0})                            \
+      ->Args({128, 16384, 2048, 0});
 #include "kernels/head_loss/kernels.inc"
 #undef PL_KERNEL
 

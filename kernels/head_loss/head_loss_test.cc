@@ -2,141 +2,21 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/q4/test_matrix.h"
+#include <cmath>
+#include <vector>
+
+#include "kernels/head_loss/test_case.h"
+#include "kernels/linear4/linear4.h"
+#include "kernels/q4/compute.h"
 
 namespace pocketlora {
 namespace {
 
+using test::check_case;
 using test::Guarded;
+using test::HeadCase;
 using test::Q4Shape;
 using test::TestMatrix;
-
-/// One case: h is scaled to give logits of about `deviation`; a cap of 0 is none.
-struct Case {
-  Case(const Q4Shape& the_shape, int64_t rows, bool with_bias, float deviation, std::vector<int64_t> the_labels = {},
-       float cap = 0)
-      : shape(the_shape),
-        n_rows(rows),
-        w(shape, 41),
-        values(w.values()),
-        h(test::random_floats(rows * shape.cols, 42, deviation)),
-        bias(test::random_floats(shape.rows, 43)),
-        labels(the_labels.empty() ? random_labels(rows, shape.rows) : the_labels),
-        weights(test::random_floats(rows, 44)),
-        has_bias(with_bias),
-        softcap(cap) {}
-
-  /// Every third row is ignored.
-  static std::vector<int64_t> random_labels(int64_t rows, int64_t vocabulary) {
-    std::mt19937 engine(45);
-    std::vector<int64_t> labels;
-    for (int64_t i = 0; i < rows; ++i) {
-      labels.push_back(i % 3 == 1 ? kIgnoredLabel : static_cast<int64_t>(engine() % static_cast<uint32_t>(vocabulary)));
-    }
-    return labels;
-  }
-
-  Q4Shape shape;
-  int64_t n_rows;
-  TestMatrix w;
-  std::vector<float> values;
-  Guarded<float> h, bias;
-  Guarded<int64_t> labels;
-  Guarded<float> weights;
-  bool has_bias;
-  float softcap;
-};
-
-/// The whole softmax of one row in double.
-struct Softmax {
-  std::vector<double> p, slope;  ///< slope of each logit's cap
-  double logprob = 0.0;
-  double logit_bound = 0.0;  ///< of the fp32 logits' rounding error
-  double slope_bound = 0.0;  ///< of the fp32 slopes' error
-
-  Softmax(const Case& c, int64_t i) : p(static_cast<size_t>(c.shape.rows)), slope(p.size(), 1.0) {
-    double maximum = -INFINITY, sum = 0.0;
-    for (int64_t v = 0; v < c.shape.rows; ++v) {
-      double logit = c.has_bias ? c.bias[v] : 0.0;
-      double magnitude = std::abs(logit);
-      for (int64_t k = 0; k < c.shape.cols; ++k) {
-        const double term =
-            static_cast<double>(c.h[i * c.shape.cols + k]) * c.values[static_cast<size_t>(v * c.shape.cols + k)];
-        logit += term;
-        magnitude += std::abs(term);
-      }
-      // A cap's slope is at most 1; tanh (4 ulp), its quotient and product add 12 roundings to the logit.
-      double bound = test::sum_bound(c.shape.cols, magnitude);
-      if (c.softcap > 0) {
-        const double t = std::tanh(logit / c.softcap);
-        logit = c.softcap * t;
-        slope[static_cast<size_t>(v)] = 1 - t * t;
-        bound = bound * (1 - t * t) + test::sum_bound(12, std::abs(logit), 0);
-        slope_bound = std::max(slope_bound, 2 * std::abs(t) * bound / c.softcap + test::sum_bound(4, 1.0, 0));
-      }
-      p[static_cast<size_t>(v)] = logit;
-      maximum = std::max(maximum, logit);
-      // The difference to the maximum is rounded once more.
-      logit_bound = std::max(logit_bound, bound + test::sum_bound(1, std::abs(logit)));
-    }
-    const double label_logit = p[static_cast<size_t>(c.labels[i])];
-    for (double& value : p) {
-      value = std::exp(value - maximum);
-      sum += value;
-    }
-    for (double& value : p) value /= sum;
-    logprob = label_logit - maximum - std::log(sum);
-  }
-};
-
-void check_row(const Case& c, int64_t i, float logprob, const float* dh, double& loss, double& loss_bound) {
-  const Softmax softmax(c, i);
-  // An error e in every logit moves log p by at most 2e and p by a factor of exp(2e); exp() itself and the sums over
-  // the vocabulary add their roundings.
-  const double relative = std::expm1(2 * softmax.logit_bound) + test::sum_bound(c.shape.rows, 1.0, 32);
-  const double bound =
-      2 * softmax.logit_bound + test::sum_bound(c.shape.rows, 1.0, 32) + test::sum_bound(1, std::abs(softmax.logprob));
-  test::expect_near(logprob, softmax.logprob, bound, "logprob of row " + std::to_string(i));
-  loss -= static_cast<double>(c.weights[i]) * softmax.logprob;
-  loss_bound += std::abs(static_cast<double>(c.weights[i])) * bound;
-  for (int64_t k = 0; k < c.shape.cols; ++k) {
-    double sum = 0.0, magnitude = 0.0, column = 0.0;
-    for (int64_t v = 0; v < c.shape.rows; ++v) {
-      const double value = c.values[static_cast<size_t>(v * c.shape.cols + k)];
-      sum += softmax.p[static_cast<size_t>(v)] * softmax.slope[static_cast<size_t>(v)] * value;
-      magnitude += softmax.p[static_cast<size_t>(v)] * std::abs(value);
-      column += std::abs(value);
-    }
-    const double label_weight = c.values[static_cast<size_t>(c.labels[i] * c.shape.cols + k)];
-    const double label_value = softmax.slope[static_cast<size_t>(c.labels[i])] * label_weight;
-    const double weight = c.weights[i];
-    // Below the normal numbers a probability, and each step of its sum, is only good to the spacing of the smallest.
-    const double underflow =
-        2 * std::numeric_limits<float>::denorm_min() * (column + static_cast<double>(c.shape.rows));
-    const double dh_bound = std::abs(weight) * (relative * magnitude + underflow +
-                                                softmax.slope_bound * (magnitude + std::abs(label_weight)) +
-                                                test::sum_bound(4, std::abs(label_value) + magnitude));
-    test::expect_near(dh[k], weight * (sum - label_value), dh_bound, [&] {
-      return "dh at " + std::to_string(i) + ", " + std::to_string(k) + " of " + test::describe(c.shape);
-    });
-  }
-}
-
-void check_case(HeadLossKernel kernel, const Case& c) {
-  Guarded<float> logprobs(c.n_rows), loss(1), dh(c.n_rows * c.shape.cols);
-  kernel(c.h.data(), c.n_rows, c.w.matrix(), c.has_bias ? c.bias.data() : nullptr, c.softcap, c.labels.data(),
-         c.weights.data(), logprobs.data(), loss.data(), dh.data());
-  double expected_loss = 0.0, loss_bound = 0.0;
-  for (int64_t i = 0; i < c.n_rows; ++i) {
-    if (c.labels[i] == kIgnoredLabel) {
-      EXPECT_EQ(logprobs[i], 0.0f);
-      for (int64_t k = 0; k < c.shape.cols; ++k) EXPECT_EQ(dh[i * c.shape.cols + k], 0.0f);
-      continue;
-    }
-    check_row(c, i, logprobs[i], dh.data() + i * c.shape.cols, expected_loss, loss_bound);
-  }
-  test::expect_near(loss[0], expected_loss, loss_bound + test::sum_bound(1, std::abs(expected_loss)), "loss");
-}
 
 void check(HeadLossKernel kernel) {
   const Q4Shape shapes[] = {{16, 128, Quant::kNf4, 64},
@@ -146,28 +26,29 @@ void check(HeadLossKernel kernel) {
                             {333, 200, Quant::kInt4, 128}};
   for (const Q4Shape& shape : shapes) {
     for (int64_t n_rows : {1, 2, 3, 5, 8, 17, 33}) {
-      check_case(kernel, Case(shape, n_rows, n_rows % 2 == 0, 1.0f));
-      check_case(kernel, Case(shape, n_rows, n_rows % 2 == 0, 1.0f, {}, 1.5f));
+      check_case(kernel, HeadCase(shape, n_rows, n_rows % 2 == 0, 1.0f));
+      check_case(kernel, HeadCase(shape, n_rows, n_rows % 2 == 0, 1.0f, {}, 1.5f));
       if (::testing::Test::HasFailure()) return;
     }
   }
-  check_case(kernel, Case({50, 40, Quant::kNf4, 64}, 300, true, 2.0f));
+  check_case(kernel, HeadCase({50, 40, Quant::kNf4, 64}, 300, true, 2.0f));
 }
 
 /// Logits of several hundreds: the maximum moves often, most probabilities underflow.
 void check_extreme(HeadLossKernel kernel) {
   for (float deviation : {30.0f, 300.0f, 1e-4f}) {
-    for (float cap : {0.0f, 30.0f}) check_case(kernel, Case({1000, 64, Quant::kNf4, 64}, 7, true, deviation, {}, cap));
+    for (float cap : {0.0f, 30.0f})
+      check_case(kernel, HeadCase({1000, 64, Quant::kNf4, 64}, 7, true, deviation, {}, cap));
   }
 }
 
 void check_all_ignored(HeadLossKernel kernel) {
-  check_case(kernel, Case({40, 64, Quant::kNf4, 64}, 4, false, 1.0f, {-100, -100, -100, -100}));
+  check_case(kernel, HeadCase({40, 64, Quant::kNf4, 64}, 4, false, 1.0f, {-100, -100, -100, -100}));
 }
 
 /// A NaN in h must not vanish.
 void check_nan(HeadLossKernel kernel, float softcap) {
-  Case c({40, 64, Quant::kNf4, 64}, 2, false, 1.0f, {3, 39});
+  HeadCase c({40, 64, Quant::kNf4, 64}, 2, false, 1.0f, {3, 39});
   c.h[64] = NAN;
   Guarded<float> logprobs(2), loss(1), dh(2 * 64);
   kernel(c.h.data(), 2, c.w.matrix(), nullptr, softcap, c.labels.data(), c.weights.data(), logprobs.data(), loss.data(),
@@ -179,20 +60,26 @@ void check_nan(HeadLossKernel kernel, float softcap) {
   EXPECT_TRUE(std::isfinite(dh[0]));
 }
 
+void check_all(HeadLossKernel kernel, Compute compute) {
+  const ComputeScope scope(compute);
+  check(kernel);
+  check_extreme(kernel);
+  check_all_ignored(kernel);
+  check_nan(kernel, 0);
+  check_nan(kernel, 30);
+}
+
 #define PL_KERNEL(isa, function)                                                             \
   TEST(HeadLoss, function) {                                                                 \
     if (!isa_supported(Isa::isa)) GTEST_SKIP() << isa_name(Isa::isa) << " is not supported"; \
-    check(function);                                                                         \
-    check_extreme(function);                                                                 \
-    check_all_ignored(function);                                                             \
-    check_nan(function, 0);                                                                  \
-    check_nan(function, 30);                                                                 \
+    check_all(function, Compute::kFloat32);                                                  \
+    check_all(function, Compute::kInt16);                                                    \
   }
 #include "kernels/head_loss/kernels.inc"
 #undef PL_KERNEL
 
 void check_differences(float softcap) {
-  const Case c({120, 64, Quant::kInt4, 32}, 4, true, 1.0f, {}, softcap);
+  const HeadCase c({120, 64, Quant::kInt4, 32}, 4, true, 1.0f, {}, softcap);
   const std::vector<float> direction = test::random_floats(c.h.size(), 46);
   const auto objective = [&](double step) {
     double loss = 0.0;
@@ -250,13 +137,60 @@ TEST(HeadLoss, GradientMatchesFiniteDifferences) {
 }
 
 TEST(HeadLoss, TheNumberOfThreadsDoesNotMatter) {
-  const Case c({1100, 200, Quant::kNf4, 64}, 40, true, 3.0f, {}, 5.0f);
+  const HeadCase c({1100, 200, Quant::kNf4, 64}, 40, true, 3.0f, {}, 5.0f);
   const int64_t n = c.n_rows;
-  for (Isa isa : supported_isas()) {
-    test::expect_same_on_threads(n + 1 + n * 200, isa_name(isa), [&](float* out) {
-      head_loss(c.h.data(), n, c.w.matrix(), c.bias.data(), c.softcap, c.labels.data(), c.weights.data(), out, out + n,
-                out + n + 1, isa);
-    });
+  for (const Compute compute : {Compute::kFloat32, Compute::kInt16}) {
+    for (Isa isa : supported_isas()) {
+      test::expect_same_on_threads(n + 1 + n * 200, isa_name(isa), [&](float* out) {
+        const ComputeScope scope(compute);
+        head_loss(c.h.data(), n, c.w.matrix(), c.bias.data(), c.softcap, c.labels.data(), c.weights.data(), out,
+                  out + n, out + n + 1, isa);
+      });
+    }
+  }
+}
+
+double norm(const std::vector<double>& values) {
+  double sum = 0.0;
+  for (const double v : values) sum += v * v;
+  return std::sqrt(sum);
+}
+
+/// What docs/layout.md says of random rows, in integers against fp32, with s = the deviation of the logits. These are
+/// off by 7.5e-5 s (Linear4Int16.RandomRows), so log p of a label is by sqrt(2) times that. A chunk's probabilities
+/// have steps of their largest / 32767 or less, 64 of them are off by 8 / sqrt(12) steps: 7e-5 of W's size. W's own
+/// steps are 1e-4 of the largest scale, 1.5, of values of 0.58 on average, which is as much again. The error of the
+/// logits comes into dh with probabilities whose squares have a sum of at most 1.
+TEST(HeadLoss, IntegersOnRandomRows) {
+  for (const float deviation : {1.0f, 20.0f}) {
+    HeadCase c({1700, 512, Quant::kNf4, 64}, 60, false, deviation);
+    std::fill(c.weights.data(), c.weights.data() + c.n_rows, 1.0f);
+    for (int64_t i = 0; i < c.n_rows; ++i) c.labels.data()[i] = i * 28;
+    const auto size = static_cast<size_t>(c.n_rows);
+    for (Isa isa : supported_isas()) {
+      std::vector<float> logits(size * 1700), logprobs(size), dh(size * 512), logprobs_int16(size), dh_int16(dh.size());
+      float loss = 0.0f;
+      linear4(c.h.data(), c.n_rows, c.w.matrix(), nullptr, logits.data(), isa);
+      head_loss(c.h.data(), c.n_rows, c.w.matrix(), nullptr, 0, c.labels.data(), c.weights.data(), logprobs.data(),
+                &loss, dh.data(), isa);
+      {
+        const ComputeScope scope(Compute::kInt16);
+        head_loss(c.h.data(), c.n_rows, c.w.matrix(), nullptr, 0, c.labels.data(), c.weights.data(),
+                  logprobs_int16.data(), &loss, dh_int16.data(), isa);
+      }
+      const double s = norm({logits.begin(), logits.end()}) / std::sqrt(static_cast<double>(logits.size()));
+      const double w = norm({c.values.begin(), c.values.end()}) / std::sqrt(1700.0);
+      std::vector<double> logprob_errors, dh_errors;
+      for (size_t i = 0; i < size; ++i) logprob_errors.push_back(static_cast<double>(logprobs_int16[i] - logprobs[i]));
+      for (size_t i = 0; i < dh.size(); ++i) dh_errors.push_back(static_cast<double>(dh_int16[i] - dh[i]));
+      const double rows = std::sqrt(static_cast<double>(c.n_rows));
+      const double logprob_error = norm(logprob_errors) / rows, dh_error = norm(dh_errors) / rows / w;
+      EXPECT_LE(logprob_error, std::sqrt(2.0) * 7.5e-5 * s + test::sum_bound(512, s)) << isa_name(isa);
+      EXPECT_LE(dh_error, 1.05e-4 + 7.5e-5 * s) << isa_name(isa);
+      if (isa == Isa::kAvx2 || isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) {
+        EXPECT_NE(dh_int16, dh) << "integers are another computation";
+      }
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+#include "kernels/common/fixed_neon.h"
 #include "kernels/common/simd_neon.h"
 #include "kernels/head_loss/generic.h"
 

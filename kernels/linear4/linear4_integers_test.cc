@@ -12,6 +12,7 @@
 
 #include "kernels/linear4/linear4.h"
 #include "kernels/q4/compute.h"
+#include "kernels/q4/test_fixed.h"
 #include "kernels/q4/test_matrix.h"
 #include "kernels/q4/test_products.h"
 
@@ -19,93 +20,14 @@ namespace pocketlora {
 namespace {
 
 using test::at;
+using test::backward_bound;
 using test::first_rows;
+using test::forward_bound;
 using test::Guarded;
 using test::Q4Shape;
 using test::TestMatrix;
 using test::wide_product;
 using test::WideSums;
-
-double magnitude(double v) { return std::abs(v); }
-
-/// What the integers of a product are, as docs/layout.md says.
-struct Scheme {
-  Compute compute;
-  const char* name;
-  /// Units in 1 of nf4's codebook, forward; int4's is exact.
-  double codebook;
-  /// Units in the largest value that the scales of a group of columns allow, backward.
-  double column;
-  /// What a unit of a chunk of activations is worth when those of W are at most `largest`.
-  double (*unit)(const float* x, int64_t count, int64_t chunk, double largest);
-  /// Columns of a chunk of the forward product for groups of that size.
-  int64_t (*forward_chunk)(int64_t group);
-};
-
-/// The sum of the magnitudes may reach 2^31 / largest, less half a unit for each value and 2^-12 of it (fp32), and each
-/// of them 32767.
-double sum_unit(const float* x, int64_t count, int64_t chunk, double largest) {
-  double sum = 0.0, most = 0.0;
-  for (int64_t k = 0; k < count; ++k) {
-    sum += magnitude(x[k]);
-    most = std::max(most, magnitude(x[k]));
-  }
-  const double limit = 0x1p31 / largest * (1.0 - 0x1p-12) - 0.5 * static_cast<double>(chunk);
-  return 1.0001 * std::max(sum / limit, most / 32767.0);
-}
-
-/// Each magnitude may reach 127.
-double byte_unit(const float* x, int64_t count, int64_t, double) {
-  double most = 0.0;
-  for (int64_t k = 0; k < count; ++k) most = std::max(most, magnitude(x[k]));
-  return 1.0001 * most / 127.0;
-}
-
-const Scheme kSchemes[] = {
-    {Compute::kInt16, "int16", 7854.0, 10000.0, sum_unit, [](int64_t group) { return group; }},
-    {Compute::kInt8, "int8", 124.0, 127.0, byte_unit, [](int64_t group) { return std::min<int64_t>(group, 64); }},
-};
-
-/// One product: half a unit of either factor times the other, and the product of both halves.
-double half_units(double x, double x_unit, double w, double w_unit) {
-  return 0.5 * x_unit * magnitude(w) + 0.5 * w_unit * magnitude(x) + 0.25 * x_unit * w_unit;
-}
-
-/// Of y[n] for one row of x.
-double forward_bound(const Scheme& scheme, const TestMatrix& w, const float* x, int64_t n) {
-  const Q4Matrix& m = w.matrix();
-  const bool nf4 = m.quant == Quant::kNf4;
-  const int64_t chunk = scheme.forward_chunk(m.group);
-  double bound = 0.0, sum = 0.0;
-  for (int64_t first = 0; first < m.cols; first += chunk) {
-    const int64_t end = std::min<int64_t>(first + chunk, m.cols);
-    const double unit = scheme.unit(x + first, end - first, chunk, nf4 ? scheme.codebook : 8.0);
-    for (int64_t k = first; k < end; ++k) {
-      const double w_unit = nf4 ? static_cast<double>(w.scale(n, k)) / scheme.codebook : 0.0;
-      bound += half_units(x[k], unit, w.value(n, k), w_unit);
-      sum += magnitude(static_cast<double>(x[k]) * static_cast<double>(w.value(n, k)));
-    }
-  }
-  return bound + test::sum_bound(m.cols, sum);
-}
-
-/// Of dx[k] for one row of dy: a chunk is 64 rows of W.
-double backward_bound(const Scheme& scheme, const TestMatrix& w, const float* dy, int64_t k) {
-  const Q4Matrix& m = w.matrix();
-  double bound = 0.0, sum = 0.0;
-  for (int64_t first = 0; first < m.rows; first += 64) {
-    const int64_t end = std::min<int64_t>(first + 64, m.rows);
-    double scale = 0.0;
-    for (int64_t n = first; n < end; ++n) scale = std::max(scale, static_cast<double>(w.scale(n, k)));
-    const double w_unit = 1.0001 * scale * (m.quant == Quant::kNf4 ? 1.0 : 8.0) / scheme.column;
-    const double unit = scheme.unit(dy + first, end - first, 64, scheme.column);
-    for (int64_t n = first; n < end; ++n) {
-      bound += half_units(dy[n], unit, w.value(n, k), w_unit);
-      sum += magnitude(static_cast<double>(dy[n]) * static_cast<double>(w.value(n, k)));
-    }
-  }
-  return bound + test::sum_bound(m.rows, sum);
-}
 
 /// Values of very different size, as a language model has them.
 std::vector<float> uneven(int64_t count, uint32_t seed) {
@@ -114,12 +36,12 @@ std::vector<float> uneven(int64_t count, uint32_t seed) {
   return values;
 }
 
-class Linear4Integers : public ::testing::TestWithParam<Scheme> {
+class Linear4Integers : public ::testing::TestWithParam<test::IntegerScheme> {
  protected:
   const ComputeScope scope_{GetParam().compute};
 };
 
-INSTANTIATE_TEST_SUITE_P(All, Linear4Integers, ::testing::ValuesIn(kSchemes),
+INSTANTIATE_TEST_SUITE_P(All, Linear4Integers, ::testing::ValuesIn(test::kIntegerSchemes),
                          [](const auto& info) { return std::string(info.param.name); });
 
 constexpr int64_t kMost = 40;
@@ -152,9 +74,9 @@ TEST_P(Linear4Integers, Forward) {
         for (int64_t o = 0; o < y.size(); ++o) {
           const double add = n_rows == 32 ? 0.0 : static_cast<double>(bias[o % shape.rows]);
           const auto i = static_cast<size_t>(o);
-          test::expect_near(
-              y[o], expected.value[i] + add, bounds[i] + test::sum_bound(shape.cols, magnitude(add)),
-              [&] { return std::string(isa_name(isa)) + " " + at(shape, n_rows, o / shape.rows, o % shape.rows); });
+          test::expect_near(y[o], expected.value[i] + add, bounds[i] + test::sum_bound(shape.cols, std::abs(add)), [&] {
+            return std::string(isa_name(isa)) + " " + at(shape, n_rows, o / shape.rows, o % shape.rows);
+          });
         }
         if (::testing::Test::HasFailure()) return;
       }
@@ -247,6 +169,24 @@ TEST_P(Linear4Integers, RowsLeftOfABlock) {
     linear4_backward(x.data(), kAll, w.matrix(), dx.data(), isa);
     EXPECT_LE(relative_error(last(y_integers), last(y)), 1e-2) << isa_name(isa);
     EXPECT_LE(relative_error(last(dx_integers), last(dx)), 1e-2) << isa_name(isa);
+  }
+}
+
+TEST_P(Linear4Integers, DotAndMatrixProductsHaveTheSameBits) {
+  if (!isa_supported(Isa::kNeonI8mm)) GTEST_SKIP() << "needs " << isa_name(Isa::kNeonI8mm);
+  for (const Q4Shape& shape : shapes()) {
+    const TestMatrix w(shape, 7);
+    const std::vector<float> x = uneven(kMost * shape.cols, 8), dy = uneven(kMost * shape.rows, 11);
+    std::vector<float> y[2], dx[2];
+    for (const Isa isa : {Isa::kNeonDot, Isa::kNeonI8mm}) {
+      std::vector<float>&to = y[isa == Isa::kNeonI8mm], &back = dx[isa == Isa::kNeonI8mm];
+      to.resize(dy.size());
+      back.resize(x.size());
+      linear4(x.data(), kMost, w.matrix(), nullptr, to.data(), isa);
+      linear4_backward(dy.data(), kMost, w.matrix(), back.data(), isa);
+    }
+    EXPECT_EQ(y[0], y[1]) << test::describe(shape);
+    EXPECT_EQ(dx[0], dx[1]) << test::describe(shape);
   }
 }
 

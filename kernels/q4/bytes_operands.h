@@ -27,9 +27,6 @@ constexpr float kByteLimit = 127.0f;
 /// The longest chunk; backward also the rows of W in one.
 constexpr int64_t kByteChunk = 64;
 
-/// Columns of a chunk of the forward product.
-inline int64_t byte_chunk(const Q4Matrix& w) { return std::min<int64_t>(w.group, kByteChunk); }
-
 /// Rounds `count` <= kByteChunk values to integers, with zeros up to kByteChunk. @return the scale, not finite when a
 /// value is not. @param sum of the integers, where T::kOffset asks for it.
 template <class T>

@@ -18,14 +18,18 @@ namespace pocketlora::q4 {
 /// Tiles of columns of W in one block of the forward product.
 constexpr int64_t kByteForwardColTiles = 8;
 
+/// Packs x [n_rows, w.cols] for the forward product with w, or with some of its rows.
+template <class V>
+BytePanels pack_bytes(const float* x, int64_t n_rows, const Q4Matrix& w, ScratchFrame& frame) {
+  return pack_byte_panels<typename V::ManyBytes>(x, n_rows, w.cols, std::min<int64_t>(w.group, kByteChunk), frame);
+}
+
 template <class V, int64_t kChunk, class Extra>
-void bytes_forward_chunks(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
+void bytes_forward_chunks(const BytePanels& x, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
                           Extra&& extra) {
   using T = typename V::ManyBytes;
   constexpr int64_t kColTiles = kByteForwardColTiles, kTileChunks = kTileCols / kChunk;
-  ScratchFrame packing;
   const ByteCodes codes(w.quant, T::kOffset);
-  const BytePanels packed = pack_byte_panels<T>(x, n_rows, w.cols, kChunk, packing);
   const auto multiply = [&](int64_t t, int64_t tiles, float* sums, int64_t step, bool accumulate) {
     ScratchFrame frame;
     const int64_t rows = tiles * kTileRows;
@@ -34,34 +38,34 @@ void bytes_forward_chunks(const float* x, int64_t n_rows, const Q4Matrix& w, con
     const typename T::Table table = T::table(codes.values);
     for (int64_t c = 0; c < w.col_tiles(); c += kColTiles) {
       const int64_t col_tiles = std::min(w.col_tiles() - c, kColTiles);
-      const int64_t chunks = std::min(packed.chunks() - c * kTileChunks, col_tiles * kTileChunks);
+      const int64_t chunks = std::min(x.chunks() - c * kTileChunks, col_tiles * kTileChunks);
       const bool last = c + kColTiles >= w.col_tiles();
       const int64_t ahead = last ? kForwardRowTiles * w.panel_bytes() - c * w.tile_bytes() : kColTiles * w.tile_bytes();
       decode_byte_rows<T, kChunk>(w, table, codes.unit, t, tiles, c, col_tiles, ahead, block, scales);
-      bytes_gemm::multiply<T, true, kChunk>({block, scales, nullptr, rows}, rows, packed.from(c * kTileChunks), chunks,
-                                            sums, step, step, c > 0 || accumulate);
+      bytes_gemm::multiply<T, true, kChunk>({block, scales, nullptr, rows}, rows, x.from(c * kTileChunks), chunks, sums,
+                                            step, step, c > 0 || accumulate);
     }
   };
-  forward_blocks<V>(n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
+  forward_blocks<V>(x.n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
 }
 
-/// y = x * W^T + bias. `extra` and `y` as forward_blocks().
+/// y = x * W^T + bias for packed rows. `extra` and `y` as forward_blocks().
 template <class V, class Extra>
-void bytes_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
-                           Extra&& extra) {
-  if (w.group < kByteChunk) {
-    bytes_forward_chunks<V, kByteChunk / 2>(x, n_rows, w, bias, y, ldy, std::forward<Extra>(extra));
+void forward_product(const BytePanels& x, const Q4Matrix& w, const float* bias, float* y, int64_t ldy, Extra&& extra) {
+  if (x.chunk < kByteChunk) {
+    bytes_forward_chunks<V, kByteChunk / 2>(x, w, bias, y, ldy, std::forward<Extra>(extra));
   } else {
-    bytes_forward_chunks<V, kByteChunk>(x, n_rows, w, bias, y, ldy, std::forward<Extra>(extra));
+    bytes_forward_chunks<V, kByteChunk>(x, w, bias, y, ldy, std::forward<Extra>(extra));
   }
 }
 
 /// Tiles of columns and of rows of W in one block of the backward product.
 constexpr int64_t kByteBackwardColTiles = 1, kByteBackwardRowTiles = 64;
 
-/// dx = dy * W. `extra` as backward_product().
+/// dx (+)= dy * W. `extra` as backward_product().
 template <class V, class Extra>
-void bytes_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, Extra&& extra) {
+void bytes_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, bool accumulate,
+                            Extra&& extra) {
   using T = typename V::ManyBytes;
   constexpr int64_t kColTiles = kByteBackwardColTiles, kRowTiles = kByteBackwardRowTiles;
   constexpr int64_t kRows = kRowTiles * kTileRows, kChunkTiles = kByteChunk / kTileRows;
@@ -93,7 +97,7 @@ void bytes_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
         }
         bytes_gemm::multiply<T, false, kByteChunk>(
             packed.from(t / kChunkTiles), n_rows, {block, scales, nullptr, kPanelBytes, kScales},
-            gemm::ceil_div(tiles, kChunkTiles), dx + first_col, w.cols, cols, t > 0);
+            gemm::ceil_div(tiles, kChunkTiles), dx + first_col, w.cols, cols, accumulate || t > 0);
       }
       extra(first_col, cols);
     }

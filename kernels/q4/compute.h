@@ -2,8 +2,7 @@
 
 namespace pocketlora {
 
-/// How products with a 4-bit matrix are computed, but for the head of training (docs/layout.md). The values are those
-/// of the C API.
+/// How products with a 4-bit matrix are computed (docs/layout.md). The values are those of the C API.
 enum class Compute : int {
   kFloat32 = 0,  ///< fp32 throughout
   kInt16 = 1,    ///< rows and weights in at most 16 bits, exact integer sums inside a group, fp32 between groups

@@ -10,7 +10,7 @@
 #include "kernels/q4/fixed_gemm.h"
 #include "kernels/q4/q4.h"
 
-/// The operands of fixed_gemm.h, for T = FixedAvx2 and its kin (common/fixed_*.h): rows of activations and 4-bit
+/// The operands of fixed_gemm.h, for T = FixedAvx2::Many and its kin (common/fixed_*.h): rows of activations and 4-bit
 /// weights as 16-bit integers.
 ///
 /// The sum of a chunk is exact: the integers of W are at most `largest`, and those of a chunk of a row have a sum of
@@ -75,10 +75,10 @@ struct FixedPanels {
   int64_t depth() const { return gemm::round_up(cols, 16); }
   int64_t chunks() const { return gemm::ceil_div(cols, chunk); }
   int64_t panels() const { return gemm::ceil_div(n_rows, fixed_gemm::kPanel); }
-  /// Panel `p` from column `first` on, a multiple of the chunk.
-  fixed_gemm::Panel from(int64_t p, int64_t first) const {
-    return {values + (p * depth() + first) * fixed_gemm::kPanel,
-            scales + (p * chunks() + first / chunk) * fixed_gemm::kPanel};
+  /// All panels from column `first` on, a multiple of the chunk.
+  fixed_gemm::Panels from(int64_t first) const {
+    return {values + first * fixed_gemm::kPanel, depth() * fixed_gemm::kPanel,
+            scales + first / chunk * fixed_gemm::kPanel, chunks() * fixed_gemm::kPanel};
   }
 };
 
@@ -86,7 +86,6 @@ struct FixedPanels {
 template <class T>
 void pack_chunk(const float* x, int64_t row_step, int64_t count, int64_t cols, int64_t padded, const RowLimits& limits,
                 int16_t* out, float* scales) {
-  constexpr int64_t kBlock = T::kTransposeSize;
   alignas(64) int16_t rows[fixed_gemm::kPanel][kMostChunk];
   for (int64_t i = 0; i < fixed_gemm::kPanel; ++i) {
     if (i < count) {
@@ -96,14 +95,7 @@ void pack_chunk(const float* x, int64_t row_step, int64_t count, int64_t cols, i
       scales[i] = 0.0f;
     }
   }
-  // Two integers are moved as one float.
-  auto* pairs = reinterpret_cast<float*>(out);
-  for (int64_t q = 0; q < padded / 2; q += kBlock) {
-    for (int64_t i = 0; i < fixed_gemm::kPanel; i += kBlock) {
-      T::transpose(reinterpret_cast<const float*>(&rows[i][2 * q]), kMostChunk / 2, pairs + q * fixed_gemm::kPanel + i,
-                   fixed_gemm::kPanel);
-    }
-  }
+  for (int64_t k = 0; k < padded; k += 16) T::transpose_pairs(&rows[0][k], kMostChunk, out + k * fixed_gemm::kPanel);
 }
 
 /// Packs x [n_rows, cols] into `frame`. @param largest the largest integer that they are multiplied by.
@@ -131,15 +123,15 @@ FixedPanels pack_fixed_panels(const float* x, int64_t n_rows, int64_t cols, int6
   return packed;
 }
 
-/// x as row blocks, with a scale for each row and chunk.
+/// x as row blocks, a tile of rows after the other, with a scale for each row and chunk.
 struct FixedRowBlocks {
-  const int16_t* values;  ///< [depth / 16][n_rows][16]
+  const int16_t* values;  ///< [ceil(n_rows / tile_rows)][depth / 16][tile_rows][16]
   const float* scales;    ///< [chunk][n_rows]
-  int64_t n_rows, chunk;
+  int64_t n_rows, depth, chunk, tile_rows;
 
   /// All rows from column `first` on, a multiple of the chunk.
   fixed_gemm::Rows from(int64_t first) const {
-    return {values + first * n_rows, n_rows * 16, scales + first / chunk * n_rows, n_rows};
+    return {values + first * tile_rows, tile_rows * 16, depth * tile_rows, scales + first / chunk * n_rows, n_rows};
   }
 };
 
@@ -148,22 +140,22 @@ template <class T>
 FixedRowBlocks pack_fixed_rows(const float* x, int64_t ldx, int64_t n_rows, int64_t cols, int64_t chunk, float largest,
                                ScratchFrame& frame) {
   const RowLimits limits(largest, chunk);
-  auto* values =
-      static_cast<int16_t*>(frame.bytes(static_cast<size_t>(gemm::round_up(cols, 16) * n_rows) * sizeof(int16_t)));
+  constexpr int64_t kTile = T::kTileRows;
+  const int64_t depth = gemm::round_up(cols, 16), tiles = gemm::ceil_div(n_rows, kTile);
+  auto* values = static_cast<int16_t*>(frame.bytes(static_cast<size_t>(depth * tiles * kTile) * sizeof(int16_t)));
   float* scales = frame.floats(gemm::ceil_div(cols, chunk) * n_rows);
-  parallel_for(0, n_rows, 16, [&](int64_t begin, int64_t end) {
+  parallel_for(0, tiles, 2, [&](int64_t begin, int64_t end) {
     alignas(64) int16_t integers[kMostChunk];
-    for (int64_t k = 0; k < cols; k += chunk) {
-      const int64_t real = std::min(chunk, cols - k), padded = gemm::round_up(real, 16);
-      for (int64_t i = begin; i < end; ++i) {
+    for (int64_t i = begin * kTile; i < std::min(end * kTile, n_rows); ++i) {
+      int16_t* out = values + i / kTile * kTile * depth + i % kTile * 16;
+      for (int64_t k = 0; k < cols; k += chunk) {
+        const int64_t real = std::min(chunk, cols - k), padded = gemm::round_up(real, 16);
         scales[k / chunk * n_rows + i] = round_chunk<T>(x + i * ldx + k, real, padded, limits, integers);
-        for (int64_t q = 0; q < padded; q += 16) {
-          std::copy(integers + q, integers + q + 16, values + ((k + q) * n_rows) + i * 16);
-        }
+        for (int64_t q = 0; q < padded; q += 16) std::copy(integers + q, integers + q + 16, out + (k + q) * kTile);
       }
     }
   });
-  return {values, scales, n_rows, chunk};
+  return {values, scales, n_rows, depth, chunk, kTile};
 }
 
 /// The values of a scheme as integers of the forward product.
@@ -183,26 +175,36 @@ struct ForwardCodes {
   }
 };
 
+/// Asks for a tile of W that is decoded soon.
+template <class T>
+void prefetch_tile(const uint8_t* tile, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += kLineBytes) T::prefetch(tile + i);
+}
+
 /// Row tiles [row_tile, row_tile + row_tiles) x column tiles [col_tile, col_tile + col_tiles) of W as row blocks
-/// `out` [unit][16 * row_tiles][16]; a chunk is a group. @param scales [group][16 * row_tiles].
+/// `out` [16 * row_tiles / T::kTileRows][unit][T::kTileRows][16]; a chunk is a group. @param scales [group]
+/// [16 * row_tiles].
 template <class T>
 void decode_row_blocks(const Q4Matrix& w, const typename T::CodeTable& table, float unit, int64_t row_tile,
                        int64_t row_tiles, int64_t col_tile, int64_t col_tiles, int16_t* out, float* scales) {
+  static_assert(T::kTileRows % 2 == 0, "a row pair lies in one register tile");
+  constexpr int64_t kBlock = T::kTileRows * kUnit;
   const int64_t rows = row_tiles * kTileRows, groups = w.groups_per_tile();
   for (int64_t t = 0; t < row_tiles; ++t) {
     for (int64_t c = 0; c < col_tiles; ++c) {
       const uint8_t* tile = w.tile(row_tile + t, col_tile + c);
+      prefetch_tile<T>(tile + col_tiles * w.tile_bytes(), w.tile_bytes());
       const TileScales<T> tile_scales(tile, groups);
       for (int64_t g = 0; g < groups; ++g) {
         float* to = scales + (c * groups + g) * rows + t * kTileRows;
         for (int64_t r = 0; r < kTileRows; ++r) to[r] = unit * tile_scales.values[g][r];
       }
-      int16_t* target = out + (c * kUnitsPerTile * rows + t * kTileRows) * kUnit;
-      for (int64_t u = 0; u < kUnitsPerTile; ++u) {
-        const uint8_t* codes = tile + u / 4 * 8 * kLineBytes + u % 4 * kUnit;
-        int16_t* to = target + u * rows * kUnit;
-        for (int64_t pair = 0; pair < kTileRows / 2; ++pair, codes += kLineBytes, to += 2 * kUnit) {
-          T::decode_rows(codes, table, to, to + kUnit);
+      for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
+        const int64_t row = t * kTileRows + 2 * pair;
+        int16_t* to = out + (row / T::kTileRows * col_tiles + c) * kUnitsPerTile * kBlock + row % T::kTileRows * kUnit;
+        const uint8_t* codes = tile + pair * kLineBytes;
+        for (int64_t u = 0; u < kUnitsPerTile; ++u, to += kBlock) {
+          T::decode_rows(codes + u / 4 * 8 * kLineBytes + u % 4 * kUnit, table, to, to + kUnit);
         }
       }
     }
@@ -214,12 +216,17 @@ void decode_row_blocks(const Q4Matrix& w, const typename T::CodeTable& table, fl
 /// @param out [8][panel / 16][16][2], from the chunk's first row on. @param panel elements from one panel to the next.
 /// @param scales of the chunk in the first panel. @param scale_panel elements from there to the next panel.
 template <class T>
-void decode_column_chunk(const Q4Matrix& w, const typename T::Codebook& codebook, int64_t row_tile, int64_t row_tiles,
-                         int64_t col_tile, int16_t* out, int64_t panel, float* scales, int64_t scale_panel) {
+__attribute__((noinline)) void decode_column_chunk(const Q4Matrix& w, const typename T::Codebook& codebook,
+                                                   int64_t row_tile, int64_t row_tiles, int64_t col_tile, int16_t* out,
+                                                   int64_t panel, float* scales, int64_t scale_panel) {
   const int64_t groups = w.groups_per_tile();
   const float largest_value = w.quant == Quant::kNf4 ? 1.0f : 8.0f;
   TileScales<T> tile_scales[kRowChunk / kTileRows];
-  for (int64_t t = 0; t < row_tiles; ++t) tile_scales[t].read(w.tile(row_tile + t, col_tile), groups);
+  for (int64_t t = 0; t < row_tiles; ++t) {
+    const uint8_t* tile = w.tile(row_tile + t, col_tile);
+    prefetch_tile<T>(tile + row_tiles * w.panel_bytes(), w.tile_bytes());
+    tile_scales[t].read(tile, groups);
+  }
   for (int64_t g = 0; g < groups; ++g) {
     float largest = 0.0f;
     for (int64_t t = 0; t < row_tiles; ++t) {
@@ -233,12 +240,11 @@ void decode_column_chunk(const Q4Matrix& w, const typename T::Codebook& codebook
     for (int64_t t = 0; t < row_tiles; ++t) {
       for (int64_t pair = 0; pair < kTileRows / 2; ++pair) {
         const float* scale = tile_scales[t].values[g] + 2 * pair;
-        const typename T::CodeTable even = T::scaled_table(codebook, scale[0] * inverse);
-        const typename T::CodeTable odd = T::scaled_table(codebook, scale[1] * inverse);
+        const typename T::PairTable table = T::pair_table(codebook, scale[0] * inverse, scale[1] * inverse);
         const uint8_t* codes = w.tile(row_tile + t, col_tile) + pair * kLineBytes;
         int16_t* to = out + (t * kTileRows + 2 * pair) * kUnit;
         for (int64_t u = first; u < end; u += 2) {
-          T::decode_columns(codes + u / 4 * 8 * kLineBytes + u % 4 * kUnit, even, odd, to + u * panel,
+          T::decode_columns(codes + u / 4 * 8 * kLineBytes + u % 4 * kUnit, table, to + u * panel,
                             to + (u + 1) * panel);
         }
       }

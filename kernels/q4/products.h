@@ -104,19 +104,24 @@ void forward_product(const PackedRows& x, const Q4Matrix& w, const float* bias, 
   forward_blocks<V>(x.n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
 }
 
-/// The same in 16-bit integers.
-template <class V, class Extra>
-void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
-                           Extra&& extra) {
-  using T = typename V::Fixed;
-  ScratchFrame packing;
+/// Packs x [n_rows, w.cols] for integer products with w, or with rows of it, into `frame`.
+template <class V>
+FixedPanels pack_fixed(const float* x, int64_t n_rows, const Q4Matrix& w, ScratchFrame& frame) {
   const ForwardCodes codes(w.quant);
-  const FixedPanels packed = pack_fixed_panels<T>(x, n_rows, w.cols, w.group, codes.largest, packing);
+  return pack_fixed_panels<typename V::Fixed::Many>(x, n_rows, w.cols, w.group, codes.largest, frame);
+}
+
+/// The same in 16-bit integers. @param packed by pack_fixed().
+template <class V, class Extra>
+void forward_product(const FixedPanels& packed, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
+                     Extra&& extra) {
+  using T = typename V::Fixed::Many;
+  const ForwardCodes codes(w.quant);
   const auto multiply = [&](int64_t t, int64_t tiles, float* sums, int64_t step, bool accumulate) {
     ScratchFrame frame;
     const int64_t rows = tiles * kTileRows;
-    auto* block =
-        static_cast<int16_t*>(frame.bytes(static_cast<size_t>(rows * kForwardColTiles * kTileCols) * sizeof(int16_t)));
+    auto* block = static_cast<int16_t*>(frame.bytes(
+        static_cast<size_t>(gemm::round_up(rows, T::kTileRows) * kForwardColTiles * kTileCols) * sizeof(int16_t)));
     float* scales = frame.floats(kForwardColTiles * w.groups_per_tile() * rows);
     const typename T::CodeTable table = T::code_table(codes.values);
     if (!accumulate) std::fill(sums, sums + rows * step, 0.0f);
@@ -125,32 +130,31 @@ void fixed_forward_product(const float* x, int64_t n_rows, const Q4Matrix& w, co
       const int64_t left = packed.depth() - c * kTileCols;
       const int64_t depth = left < col_tiles * kTileCols ? left : col_tiles * kTileCols;
       decode_row_blocks<T>(w, table, codes.unit, t, tiles, c, col_tiles, block, scales);
-      const fixed_gemm::Rows a{block, rows * 16, scales, rows};
-      for (int64_t p = 0; p < packed.panels(); ++p) {
-        fixed_gemm::multiply_panel<T>(a, rows, packed.from(p, c * kTileCols), depth, w.group,
-                                      sums + p * fixed_gemm::kPanel, step, fixed_gemm::kPanel);
-      }
+      const fixed_gemm::Rows a{block, T::kTileRows * kUnit, col_tiles * kTileCols * T::kTileRows, scales, rows};
+      fixed_gemm::multiply<T>(a, rows, packed.from(c * kTileCols), packed.panels(), depth, w.group, sums, step,
+                              fixed_gemm::kPanel);
     }
   };
-  forward_blocks<V>(n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
+  forward_blocks<V>(packed.n_rows, w, bias, y, ldy, multiply, std::forward<Extra>(extra));
 }
 
 /// y = x * W^T + bias for x [n_rows, w.cols] as the thread asked for it. `extra` and `y` as forward_blocks().
 template <class V, class Extra>
 void many_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
                Extra&& extra) {
+  ScratchFrame frame;
   if constexpr (!std::is_void_v<typename V::ManyBytes>) {
     if (kBytesOnly<V> || active_compute() == Compute::kInt8) {
-      return bytes_forward_product<V>(x, n_rows, w, bias, y, ldy, std::forward<Extra>(extra));
+      return forward_product<V>(pack_bytes<V>(x, n_rows, w, frame), w, bias, y, ldy, std::forward<Extra>(extra));
     }
   }
   if constexpr (!kBytesOnly<V>) {
     if constexpr (V::Fixed::kManyRows) {
       if (active_compute() != Compute::kFloat32) {
-        return fixed_forward_product<V>(x, n_rows, w, bias, y, ldy, std::forward<Extra>(extra));
+        const FixedPanels packed = pack_fixed<V>(x, n_rows, w, frame);
+        return forward_product<V>(packed, w, bias, y, ldy, std::forward<Extra>(extra));
       }
     }
-    ScratchFrame frame;
     const PackedRows packed = pack_rows<V>(x, n_rows, w.cols, frame);
     forward_product<V>(packed, w, bias, y, ldy, std::forward<Extra>(extra));
   }
@@ -187,13 +191,26 @@ void backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matr
   });
 }
 
+/// to[k] (+)= from[k], k < count.
+template <class T>
+void add_or_copy(const float* from, int64_t count, float* to, bool add) {
+  int64_t k = 0;
+  for (; k + T::kLanes <= count; k += T::kLanes) {
+    const typename T::F v = T::load(from + k);
+    T::store(to + k, add ? T::add(T::load(to + k), v) : v);
+  }
+  for (; k < count; ++k) to[k] = add ? to[k] + from[k] : from[k];
+}
+
 /// The same in 16-bit integers.
 template <class V, class Extra>
-void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, Extra&& extra) {
-  using T = typename V::Fixed;
+void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, bool accumulate,
+                            Extra&& extra) {
+  using T = typename V::Fixed::Many;
   constexpr int64_t kColTiles = kBackwardColTiles, kRowTiles = kBackwardRowTiles;
   constexpr int64_t kRows = kRowTiles * kTileRows, kChunkTiles = kRowChunk / kTileRows;
   constexpr int64_t kPanels = kColTiles * kUnitsPerTile, kScales = kRows / kRowChunk * fixed_gemm::kPanel;
+  constexpr int64_t kTile = T::kTilePanels * fixed_gemm::kPanel;
   ScratchFrame packing;
   const FixedRowBlocks packed = pack_fixed_rows<T>(dy, ldy, n_rows, w.rows, kRowChunk, kColumnLimit, packing);
   parallel_for(0, w.col_tiles(), 1, [&](int64_t begin, int64_t end) {
@@ -201,12 +218,15 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
     auto* block =
         static_cast<int16_t*>(frame.bytes(static_cast<size_t>(kPanels * kRows * fixed_gemm::kPanel) * sizeof(int16_t)));
     float* scales = frame.floats(kPanels * kScales);
+    // Rows of dx lie a power of two apart and would share a few lines of the nearest cache.
+    float* sums = frame.floats(n_rows * kPanels * fixed_gemm::kPanel);
     const typename T::Codebook codebook = T::codebook(q4_codebook(w.quant));
     for (int64_t c = begin; c < end; c += kColTiles) {
       const int64_t col_tiles = end - c < kColTiles ? end - c : kColTiles;
       const int64_t first_col = c * kTileCols;
       const int64_t cols = w.cols - first_col < col_tiles * kTileCols ? w.cols - first_col : col_tiles * kTileCols;
-      for (int64_t i = 0; i < n_rows; ++i) std::fill_n(dx + i * w.cols + first_col, cols, 0.0f);
+      const int64_t panels = gemm::ceil_div(cols, fixed_gemm::kPanel);
+      std::fill_n(sums, gemm::round_up(panels, T::kTilePanels) * n_rows * fixed_gemm::kPanel, 0.0f);
       for (int64_t t = 0; t < w.row_tiles(); t += kRowTiles) {
         const int64_t tiles = w.row_tiles() - t < kRowTiles ? w.row_tiles() - t : kRowTiles;
         for (int64_t tile = 0; tile < tiles; tile += kChunkTiles) {
@@ -217,11 +237,14 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
                 scales + j * kUnitsPerTile * kScales + tile / kChunkTiles * fixed_gemm::kPanel, kScales);
           }
         }
-        const fixed_gemm::Rows a = packed.from(t * kTileRows);
-        for (int64_t p = 0; p * fixed_gemm::kPanel < cols; ++p) {
-          const fixed_gemm::Panel b{block + p * kRows * fixed_gemm::kPanel, scales + p * kScales};
-          fixed_gemm::multiply_panel<T>(a, n_rows, b, tiles * kTileRows, kRowChunk,
-                                        dx + first_col + p * fixed_gemm::kPanel, w.cols, cols - p * fixed_gemm::kPanel);
+        const fixed_gemm::Panels b{block, kRows * fixed_gemm::kPanel, scales, kScales};
+        fixed_gemm::multiply<T>(packed.from(t * kTileRows), n_rows, b, panels, tiles * kTileRows, kRowChunk, sums,
+                                kTile, n_rows * fixed_gemm::kPanel);
+      }
+      for (int64_t i = 0; i < n_rows; ++i) {
+        for (int64_t k = 0; k < cols; k += kTile) {
+          const float* from = sums + k * n_rows + i * kTile;
+          add_or_copy<T>(from, std::min(kTile, cols - k), dx + i * w.cols + first_col + k, accumulate);
         }
       }
       extra(first_col, cols);
@@ -235,13 +258,13 @@ void input_gradient(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix
   if constexpr (!std::is_void_v<typename V::ManyBytes>) {
     // With bytes only, the few rows that are left of many are bytes too.
     if (kBytesOnly<V> || (active_compute() == Compute::kInt8 && n_rows > kGemvRows)) {
-      return bytes_backward_product<V>(dy, ldy, n_rows, w, dx, std::forward<Extra>(extra));
+      return bytes_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
     }
   }
   if constexpr (!kBytesOnly<V>) {
     if constexpr (V::Fixed::kManyRows) {
       if (active_compute() != Compute::kFloat32 && n_rows > kGemvRows) {
-        return fixed_backward_product<V>(dy, ldy, n_rows, w, dx, std::forward<Extra>(extra));
+        return fixed_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
       }
     }
     backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pocketlora_export.graphs.trace import Extents, KernelCall
 
 _ALIGNMENT, _PAGE, _SMALLEST_CHUNK = 64, 4096, 64 << 10
-_FLOAT, _DOUBLE, _LONG, _ROW_STATE = 4, 8, 8, 16
+_SHORT, _FLOAT, _DOUBLE, _LONG, _ROW_STATE = 2, 4, 8, 8, 16
 # kernels/q4: tiles of 16 rows x 128 columns, 16-wide panels, 256 rows of x at once, up to 16 rows without packing.
 _TILE_ROWS, _TILE_COLUMNS, _PANEL, _ROW_BLOCK, _GEMV_ROWS = 16, 128, 16, 256, 16
+# Products in 16-bit integers: rows of the largest register tile, rows of W in a chunk, columns in the smallest group.
+_FIXED_TILE, _FIXED_CHUNK, _SMALLEST_GROUP = 12, 64, 32
 _VOCABULARY_CHUNK, _NORM_BLOCK, _ATTENTION_TILE, _KEY_BLOCK, _ATTENTION_ROWS = 768, 16384, 4, 32, 32
 
 
@@ -35,13 +37,15 @@ AVX512 = Registers(rows=8, panels=2)
 class Setting:
     """What the scratch depends on besides a call's sizes.
 
-    `segment`: rows of the longest sequence, None = all; `past`: cached rows that a prefill finds at most.
+    `segment`: rows of the longest sequence, None = all; `past`: cached rows that a prefill finds at most; `integers`:
+    the head of training may compute in them as well.
     """
 
     registers: Registers = NEON
     dropout: bool = False
     segment: int | None = None
     past: int = 0
+    integers: bool = False
 
 
 def _up(value: int, step: int) -> int:
@@ -220,6 +224,27 @@ def _backward_product(s: Scratch, rows: int, columns: int, rank: int = 0) -> Non
     s.parallel(tiles, 1, work)
 
 
+def _pack_fixed(s: Scratch, rows: int, columns: int, chunk: int) -> None:
+    """Rows as 16-bit integers, and their scales."""
+    padded = _up(rows, max(_PANEL, _FIXED_TILE))
+    s.caller.take(padded * _up(columns, 16) * _SHORT)
+    s.floats(padded * -(-columns // chunk))
+
+
+def _fixed_backward_product(s: Scratch, rows: int, features: int, columns: int) -> None:
+    """dx = dy · W in 16-bit integers."""
+
+    def work(t: _Stack) -> None:
+        with t.frame():
+            t.take(16 * _TILE_ROWS * 2 * _TILE_COLUMNS * _SHORT)
+            t.take(16 * _TILE_ROWS // _FIXED_CHUNK * 2 * _TILE_COLUMNS * _FLOAT)
+            t.take(rows * 2 * _TILE_COLUMNS * _FLOAT)
+
+    with s.frame():
+        _pack_fixed(s, rows, features, _FIXED_CHUNK)
+        s.parallel(-(-columns // _TILE_COLUMNS), 1, work)
+
+
 def _few_rows(s: Scratch, rows: int, columns: int) -> None:
     with s.frame():
         s.floats(rows * (_up(columns, _TILE_COLUMNS) + _TILE_COLUMNS))
@@ -347,6 +372,13 @@ def _head_loss(s: Scratch, call: KernelCall, extents: Extents) -> None:
                     s.floats(active * _VOCABULARY_CHUNK)
                     _forward_product(s, active, min(vocabulary, _VOCABULARY_CHUNK))
                     _backward_product(s, active, columns)
+            # In integers: more where a row of logits is longer than one of h.
+            if s.setting.integers:
+                with s.frame():
+                    _pack_fixed(s, active, columns, _SMALLEST_GROUP)
+                    with s.frame():
+                        s.floats(active * _VOCABULARY_CHUNK)
+                        _fixed_backward_product(s, active, min(vocabulary, _VOCABULARY_CHUNK), columns)
             s.parallel(active, 8, finish_row)
 
 

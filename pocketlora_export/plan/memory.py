@@ -217,7 +217,7 @@ def _row(shape: Shape, bounds: Bounds, kind: str, methods: Sequence[MethodSpec],
         "R": bounds.rank,
     }
     # What a limit is held to must not be too small: dropout, and the kernels with the largest register tile.
-    setting = Setting(AVX512, dropout=True, past=bounds.context - rows)
+    setting = Setting(AVX512, dropout=True, past=bounds.context - rows, integers=True)
     training = kind == "train"
     trained = parameters(shape, bounds.rank) if training else 0
     kernels = kernel_scratch([method.trace for method in methods], {**largest, "N": rows}, trained, setting)

@@ -243,8 +243,8 @@ typedef enum pl_cache_dtype {
   PL_CACHE_AUTO = 3     /**< fp32, or the widest with which the context fits the engine's memory limit */
 } pl_cache_dtype;
 
-/** How a session or a trainer computes products with the 4-bit matrices (docs/layout.md). Evaluation and the head of
- * training are always fp32. */
+/** How a session or a trainer computes products with the 4-bit matrices (docs/layout.md). Evaluation is always
+ * fp32. */
 typedef enum pl_compute {
   PL_COMPUTE_FLOAT32 = 0,
   PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off by about 6e-5 of its size, one of the
@@ -437,7 +437,8 @@ typedef struct pl_trainer_options {
   float beta;                /**< of PL_LOSS_DPO: how far from the reference a reward leads; above 0, default 0.1 */
   float label_smoothing;     /**< of PL_LOSS_DPO: how probable it is that the answers of a pair are the wrong way round
                                 (conservative DPO); from 0 to below 0.5, default 0 */
-  pl_compute compute;        /**< of the blocks, forward and backward; default PL_COMPUTE_FLOAT32 */
+  pl_compute compute;        /**< of the blocks and the head, forward and backward; default
+                                PL_COMPUTE_FLOAT32 */
   pl_recompute recompute;    /**< default PL_RECOMPUTE_AUTO; the result is the same, bit for bit, with block inputs in
                                 fp32 */
 } pl_trainer_options;
