@@ -13,6 +13,8 @@ namespace pocketlora {
 /// and a sum begins with -kOffset times that of the other operand's.
 struct ManyBytesAvx512Vnni : Avx512 {
   static constexpr int kRegisterRows = 6, kRegisterPanels = 2;
+  static constexpr int kDepth = 4, kRowsAtOnce = 1;  ///< of one multiplication
+  static constexpr bool kSumsStay = true;            ///< there are registers for the sums of C and those of a chunk
   static constexpr int kOffset = 128;
   using I = __m512i;     ///< 16 columns, four depths each
   using Sums = __m512i;  ///< of 16 columns
@@ -80,17 +82,18 @@ struct ManyBytesAvx512Vnni : Avx512 {
     rows[1] = _mm512_shuffle_epi8(odd, _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble));
   }
   static void store_bytes(uint8_t* p, I v) { _mm512_storeu_si512(p, v); }
-  /// 64 columns of four rows as four panels of 16 columns, the rows of a column side by side.
-  static void interleave_rows(const I rows[4], I panels[4]) {
+  /// 64 columns of kDepth rows as four panels of 16 columns, the rows of a column side by side. @param panel bytes from
+  /// one panel to the next.
+  static void store_panels(const I rows[4], uint8_t* out, int64_t panel) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     I mixed[4];
     for (int r = 0; r < 4; ++r) mixed[r] = _mm512_permutexvar_epi32(order, rows[r]);
     const I a = _mm512_unpacklo_epi8(mixed[0], mixed[1]), b = _mm512_unpacklo_epi8(mixed[2], mixed[3]);
     const I c = _mm512_unpackhi_epi8(mixed[0], mixed[1]), d = _mm512_unpackhi_epi8(mixed[2], mixed[3]);
-    panels[0] = _mm512_unpacklo_epi16(a, b);
-    panels[1] = _mm512_unpackhi_epi16(a, b);
-    panels[2] = _mm512_unpacklo_epi16(c, d);
-    panels[3] = _mm512_unpackhi_epi16(c, d);
+    store_bytes(out, _mm512_unpacklo_epi16(a, b));
+    store_bytes(out + panel, _mm512_unpackhi_epi16(a, b));
+    store_bytes(out + 2 * panel, _mm512_unpacklo_epi16(c, d));
+    store_bytes(out + 3 * panel, _mm512_unpackhi_epi16(c, d));
   }
 };
 

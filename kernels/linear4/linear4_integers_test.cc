@@ -145,11 +145,48 @@ TEST_P(Linear4Integers, RandomRows) {
       }
       EXPECT_LE(relative_error(y_integers, y), forward_limit) << isa_name(isa) << ", " << test::describe(shape);
       EXPECT_LE(relative_error(dx_integers, dx), backward_limit) << isa_name(isa) << ", " << test::describe(shape);
-      if (isa == Isa::kAvx2 || isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) {
+      const bool neon_bytes = isa == Isa::kNeonDot || isa == Isa::kNeonI8mm;
+      if (isa != Isa::kScalar && isa != Isa::kNeon && (bytes || !neon_bytes)) {
         EXPECT_NE(y_integers, y) << "integers are another computation";
         EXPECT_NE(dx_integers, dx) << "integers are another computation";
       }
     }
+  }
+}
+
+/// The last rows of a product are a block of their own, of fewer than 16.
+TEST_P(Linear4Integers, RowsLeftOfABlock) {
+  constexpr int64_t kAll = 259, kWide = 128;
+  const TestMatrix w({kWide, kWide, Quant::kNf4, 64}, 3);
+  const std::vector<float> x = test::random_floats(kAll * kWide, 1);
+  const auto last = [](const std::vector<float>& all) { return std::vector<float>(all.end() - 3 * kWide, all.end()); };
+  for (Isa isa : supported_isas()) {
+    std::vector<float> y(x.size()), dx(x.size()), y_integers(x.size()), dx_integers(x.size());
+    linear4(x.data(), kAll, w.matrix(), nullptr, y_integers.data(), isa);
+    linear4_backward(x.data(), kAll, w.matrix(), dx_integers.data(), isa);
+    const ComputeScope fp32(Compute::kFloat32);
+    linear4(x.data(), kAll, w.matrix(), nullptr, y.data(), isa);
+    linear4_backward(x.data(), kAll, w.matrix(), dx.data(), isa);
+    EXPECT_LE(relative_error(last(y_integers), last(y)), 1e-2) << isa_name(isa);
+    EXPECT_LE(relative_error(last(dx_integers), last(dx)), 1e-2) << isa_name(isa);
+  }
+}
+
+TEST_P(Linear4Integers, DotAndMatrixProductsHaveTheSameBits) {
+  if (!isa_supported(Isa::kNeonI8mm)) GTEST_SKIP() << "needs " << isa_name(Isa::kNeonI8mm);
+  for (const Q4Shape& shape : shapes()) {
+    const TestMatrix w(shape, 7);
+    const std::vector<float> x = uneven(kMost * shape.cols, 8), dy = uneven(kMost * shape.rows, 11);
+    std::vector<float> y[2], dx[2];
+    for (const Isa isa : {Isa::kNeonDot, Isa::kNeonI8mm}) {
+      std::vector<float>&to = y[isa == Isa::kNeonI8mm], &back = dx[isa == Isa::kNeonI8mm];
+      to.resize(dy.size());
+      back.resize(x.size());
+      linear4(x.data(), kMost, w.matrix(), nullptr, to.data(), isa);
+      linear4_backward(dy.data(), kMost, w.matrix(), back.data(), isa);
+    }
+    EXPECT_EQ(y[0], y[1]) << test::describe(shape);
+    EXPECT_EQ(dx[0], dx[1]) << test::describe(shape);
   }
 }
 

@@ -322,7 +322,7 @@ TEST(LoraLinear, TheNumberOfThreadsDoesNotMatter) {
 }
 
 /// What the integers change of a product of many rows is what they change of the bare one: the branch stays fp32.
-TEST(LoraLinear, Int16ChangesTheBareProductOnly) {
+void check_integers(Compute integers) {
   constexpr int64_t kRows = 33;
   const Case c({100, 330, Quant::kNf4, 64}, kRows, 7, true, 0.25f);
   const BaseProducts base(c);
@@ -339,7 +339,7 @@ TEST(LoraLinear, Int16ChangesTheBareProductOnly) {
     Guarded<float> y(ny), bare_y(ny), gradients(all), bare_dx(nx);
     Guarded<float> fixed_y(ny), fixed_bare_y(ny), fixed_gradients(all), fixed_bare_dx(nx);
     run(Compute::kFloat32, y.data(), bare_y.data(), gradients.data(), bare_dx.data());
-    run(Compute::kInt16, fixed_y.data(), fixed_bare_y.data(), fixed_gradients.data(), fixed_bare_dx.data());
+    run(integers, fixed_y.data(), fixed_bare_y.data(), fixed_gradients.data(), fixed_bare_dx.data());
     const std::vector<Sum> t = down(c), s = up_transposed(c);
     // Adding the branch rounds sums of the size of `magnitude`, once for each rank and the bias.
     for (int64_t o = 0; o < ny; ++o) {
@@ -363,6 +363,9 @@ TEST(LoraLinear, Int16ChangesTheBareProductOnly) {
     for (int64_t o = nx; o < all; ++o) ASSERT_EQ(fixed_gradients[o], gradients[o]) << isa_name(isa);
   }
 }
+
+TEST(LoraLinear, Int16ChangesTheBareProductOnly) { check_integers(Compute::kInt16); }
+TEST(LoraLinear, Int8ChangesTheBareProductOnly) { check_integers(Compute::kInt8); }
 
 TEST(LoraLinear, RankZeroEqualsTheBareProduct) {
   const Case c({40, 130, Quant::kNf4, 64}, 8, 0, true, 0.0f);

@@ -6,15 +6,17 @@
 #include "kernels/common/simd_math.h"
 
 /// Products C += A * B of 8-bit integers on packed operands, for T = ManyBytesAvx512Vnni and its kin
-/// (common/many_bytes_*.h): the counterpart of gemm.h, with four steps of the depth in one multiplication.
+/// (common/many_bytes_*.h): the counterpart of gemm.h, with kDepth = T::kDepth steps of the depth in one
+/// multiplication.
 ///
-///   A  row blocks      a[depth / kChunk][rows][kChunk]
-///   B  panels of 16    b[panel][depth / 4][16 columns][4 depths]
+///   A  row blocks      a[depth / kChunk][rows][kChunk], or where T multiplies two rows at once
+///                      a[depth / kChunk][rows / 2][kChunk / kDepth][2 rows][kDepth]
+///   B  panels of 16    b[panel][depth / kDepth][16 columns][kDepth]
 ///
 /// The depth is a whole number of chunks, of 32 or 64. Each row of A and each column of B has a scale in each chunk.
 /// The sum of a chunk is exact in 32 bits; fp32 comes in once a chunk, in the order of the depth. One operand is W,
 /// with T::kOffset added to its integers; the other one comes with -T::kOffset times the sum of each chunk, to begin
-/// with.
+/// with, unless kOffset is 0.
 namespace pocketlora::bytes_gemm {
 
 constexpr int64_t kPanel = 16;
@@ -24,7 +26,7 @@ struct Rows {
   const uint8_t* values;
   const float* scales;   ///< [chunk][row]
   const int32_t* begin;  ///< [chunk][row]; unused where A is W
-  int64_t rows;          ///< of all of A: from one chunk to the next
+  int64_t rows;          ///< of all of A: from one chunk to the next; a multiple of T::kRowsAtOnce
 };
 
 /// Panels of B.
@@ -89,6 +91,32 @@ void micro(const Rows& a, const Panels& b, int64_t chunks, float* c, int64_t ldc
   }
 }
 
+/// The same, one panel wide, for T whose registers hold the sums of a chunk but not those of C besides: C takes them
+/// after each chunk.
+template <class T, int64_t kChunk, int kRows>
+void micro_by_chunks(const Rows& a, const Panels& b, int64_t chunks, float* c, int64_t ldc, bool accumulate) {
+  static_assert(T::kOffset == 0, "these sums begin with 0");
+  constexpr int kVectors = static_cast<int>(kPanel) / T::kLanes;
+  for (int r = 0; r < kRows && !accumulate; ++r) std::fill_n(c + r * ldc, kPanel, 0.0f);
+  // Copies: what is stored to C might change what a reference refers to.
+  const int64_t all_rows = a.rows;
+  const uint8_t *rows = a.values, *columns = b.values;
+  const float *row_scales = a.scales, *column_scales = b.scales;
+  for (int64_t i = 0; i < chunks; ++i, rows += all_rows * kChunk, columns += kPanel * kChunk) {
+    typename T::Sums products[kRows][kVectors];
+    T::template multiply_chunk<kChunk, kRows>(rows, columns, products);
+    typename T::F scales[kVectors];
+    PL_UNROLL for (int v = 0; v < kVectors; ++v) scales[v] = T::load(column_scales + i * kPanel + v * T::kLanes);
+    PL_UNROLL for (int r = 0; r < kRows; ++r) {
+      const typename T::F scale = T::set1(row_scales[i * all_rows + r]);
+      PL_UNROLL for (int v = 0; v < kVectors; ++v) {
+        float* target = c + r * ldc + v * T::kLanes;
+        T::store(target, T::fma(T::mul(T::to_floats(products[r][v]), scales[v]), scale, T::load(target)));
+      }
+    }
+  }
+}
+
 /// Chooses the micro kernel of `count` <= kMaxRows at run time.
 template <class T, bool kRowsAreW, int64_t kChunk, int kMaxRows, int kPanels>
 void micro_rows(int64_t count, const Rows& a, const Panels& b, int64_t chunks, float* c, int64_t ldc, bool accumulate) {
@@ -97,7 +125,12 @@ void micro_rows(int64_t count, const Rows& a, const Panels& b, int64_t chunks, f
       return micro_rows<T, kRowsAreW, kChunk, kMaxRows - 1, kPanels>(count, a, b, chunks, c, ldc, accumulate);
     }
   }
-  micro<T, kRowsAreW, kChunk, kMaxRows, kPanels>(a, b, chunks, c, ldc, accumulate);
+  if constexpr (T::kSumsStay) {
+    micro<T, kRowsAreW, kChunk, kMaxRows, kPanels>(a, b, chunks, c, ldc, accumulate);
+  } else {
+    static_assert(kPanels == 1);
+    micro_by_chunks<T, kChunk, kMaxRows>(a, b, chunks, c, ldc, accumulate);
+  }
 }
 
 /// All rows times kPanels panels, of which `cols` columns are C's.

@@ -28,7 +28,7 @@ constexpr float kByteLimit = 127.0f;
 constexpr int64_t kByteChunk = 64;
 
 /// Rounds `count` <= kByteChunk values to integers, with zeros up to kByteChunk. @return the scale, not finite when a
-/// value is not. @param sum of the integers.
+/// value is not. @param sum of the integers, where T::kOffset asks for it.
 template <class T>
 float round_bytes(const float* x, int64_t count, int8_t* out, int32_t* sum) {
   // Below it, the limit / largest would overflow; such a chunk adds nothing that fp32 could hold beside the others.
@@ -48,7 +48,7 @@ float round_bytes(const float* x, int64_t count, int8_t* out, int32_t* sum) {
 
 /// x^T as panels of 16 rows of x.
 struct BytePanels {
-  const uint8_t* values;  ///< [ceil(n_rows / 16)][chunks() * chunk / 4][16 rows][4]
+  const uint8_t* values;  ///< [ceil(n_rows / 16)][chunks() * chunk / T::kDepth][16 rows][T::kDepth]
   const float* scales;    ///< [ceil(n_rows / 16)][chunks()][16]
   const int32_t* begin;   ///< likewise
   int64_t n_rows, cols, chunk;
@@ -68,7 +68,6 @@ struct BytePanels {
 template <class T>
 void pack_byte_chunk(const float* x, int64_t row_step, int64_t count, int64_t cols, int64_t chunk, uint8_t* out,
                      float* scales, int32_t* begin) {
-  constexpr int64_t kBlock = T::kTransposeSize;
   alignas(64) int8_t rows[bytes_gemm::kPanel][kByteChunk];
   for (int64_t i = 0; i < bytes_gemm::kPanel; ++i) {
     int32_t sum = 0;
@@ -80,12 +79,19 @@ void pack_byte_chunk(const float* x, int64_t row_step, int64_t count, int64_t co
     }
     begin[i] = -T::kOffset * sum;
   }
-  // Four integers are moved as one float.
-  auto* fours = reinterpret_cast<float*>(out);
-  for (int64_t q = 0; q < chunk / 4; q += kBlock) {
-    for (int64_t i = 0; i < bytes_gemm::kPanel; i += kBlock) {
-      T::transpose(reinterpret_cast<const float*>(&rows[i][4 * q]), kByteChunk / 4, fours + q * bytes_gemm::kPanel + i,
-                   bytes_gemm::kPanel);
+  if constexpr (T::kDepth == 4) {
+    // Four integers are moved as one float.
+    constexpr int64_t kBlock = T::kTransposeSize;
+    auto* fours = reinterpret_cast<float*>(out);
+    for (int64_t q = 0; q < chunk / 4; q += kBlock) {
+      for (int64_t i = 0; i < bytes_gemm::kPanel; i += kBlock) {
+        T::transpose(reinterpret_cast<const float*>(&rows[i][4 * q]), kByteChunk / 4,
+                     fours + q * bytes_gemm::kPanel + i, bytes_gemm::kPanel);
+      }
+    }
+  } else {
+    for (int64_t k = 0; k < chunk; k += T::kDepth) {
+      for (const auto& row : rows) out = std::copy(row + k, row + k + T::kDepth, out);
     }
   }
 }
@@ -115,38 +121,50 @@ BytePanels pack_byte_panels(const float* x, int64_t n_rows, int64_t cols, int64_
   return packed;
 }
 
-/// Activations as row blocks, with chunks of kByteChunk.
+/// Activations as row blocks, with chunks of kByteChunk; as many rows as the multiplication takes at once belong
+/// together (bytes_gemm.h).
 struct ByteRows {
-  const uint8_t* values;  ///< [chunk][n_rows][kByteChunk]
-  const float* scales;    ///< [chunk][n_rows]
+  const uint8_t* values;  ///< [chunk][rows][kByteChunk]
+  const float* scales;    ///< [chunk][rows]
   const int32_t* begin;   ///< likewise
-  int64_t n_rows;
+  int64_t rows;           ///< with those that fill up the last ones
 
   /// All rows from a chunk on.
   bytes_gemm::Rows from(int64_t first) const {
-    return {values + first * n_rows * kByteChunk, scales + first * n_rows, begin + first * n_rows, n_rows};
+    return {values + first * rows * kByteChunk, scales + first * rows, begin + first * rows, rows};
   }
 };
 
 /// Packs x [n_rows, ldx], columns [0, cols), into `frame`.
 template <class T>
 ByteRows pack_byte_rows(const float* x, int64_t ldx, int64_t n_rows, int64_t cols, ScratchFrame& frame) {
-  const int64_t chunks = gemm::ceil_div(cols, kByteChunk);
-  auto* values = static_cast<uint8_t*>(frame.bytes(static_cast<size_t>(chunks * n_rows * kByteChunk)));
-  float* scales = frame.floats(chunks * n_rows);
-  auto* begin = static_cast<int32_t*>(frame.bytes(static_cast<size_t>(chunks * n_rows) * sizeof(int32_t)));
-  parallel_for(0, n_rows, 16, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
+  constexpr int64_t kOnce = T::kRowsAtOnce;
+  const int64_t chunks = gemm::ceil_div(cols, kByteChunk), rows = gemm::round_up(n_rows, kOnce);
+  auto* values = static_cast<uint8_t*>(frame.bytes(static_cast<size_t>(chunks * rows * kByteChunk)));
+  float* scales = frame.floats(chunks * rows);
+  auto* begin = static_cast<int32_t*>(frame.bytes(static_cast<size_t>(chunks * rows) * sizeof(int32_t)));
+  const auto round = [&](int64_t i, int64_t j, int8_t* out) {
+    int32_t sum = 0;
+    scales[j * rows + i] =
+        round_bytes<T>(x + i * ldx + j * kByteChunk, std::min(kByteChunk, cols - j * kByteChunk), out, &sum);
+    begin[j * rows + i] = -T::kOffset * sum;
+  };
+  parallel_for(0, rows / kOnce, 16, [&](int64_t first, int64_t last) {
+    for (int64_t i = first * kOnce; i < last * kOnce; i += kOnce) {
       for (int64_t j = 0; j < chunks; ++j) {
-        const int64_t at = j * n_rows + i;
-        int32_t sum = 0;
-        scales[at] = round_bytes<T>(x + i * ldx + j * kByteChunk, std::min(kByteChunk, cols - j * kByteChunk),
-                                    reinterpret_cast<int8_t*>(values + at * kByteChunk), &sum);
-        begin[at] = -T::kOffset * sum;
+        uint8_t* out = values + (j * rows + i) * kByteChunk;
+        if constexpr (kOnce == 1) {
+          round(i, j, reinterpret_cast<int8_t*>(out));
+        } else {
+          int8_t both[2][kByteChunk] = {};
+          round(i, j, both[0]);
+          if (i + 1 < n_rows) round(i + 1, j, both[1]);
+          T::join_rows(both[0], both[1], out);
+        }
       }
     }
   });
-  return {values, scales, begin, n_rows};
+  return {values, scales, begin, rows};
 }
 
 /// The values of a scheme as integers of the forward product.
@@ -167,6 +185,13 @@ template <class T, int64_t kChunk>
 inline void decode_byte_line(const uint8_t* codes, const typename T::Table& table, uint8_t* out, int64_t chunk_step) {
   typename T::I rows[2];
   T::decode_line(codes, table, table, rows);
+  if constexpr (T::kRowsAtOnce == 2) {
+    // Together they are as long as a chunk of both, or as two.
+    T::join_rows(rows);
+    T::store_bytes(out, rows[0]);
+    T::store_bytes(out + (kChunk == kByteChunk ? kByteChunk : chunk_step), rows[1]);
+    return;
+  }
   PL_UNROLL for (int64_t odd = 0; odd < 2; ++odd) {
     if constexpr (kChunk == kByteChunk) {
       T::store_bytes(out + odd * kChunk, rows[odd]);
@@ -212,7 +237,8 @@ void decode_byte_rows(const Q4Matrix& w, const typename T::Table& table, float u
 
 /// One chunk of one column tile of W: row tiles [row_tile, row_tile + row_tiles), at most kByteChunk rows, as panels.
 /// @param ahead bytes from a tile to the one of the next block that it fetches.
-/// @param out [8][panel / 64][16][4], from the chunk's first row on. @param panel bytes from one panel to the next.
+/// @param out [8][panel / 16 / T::kDepth][16][T::kDepth], from the chunk's first row on. @param panel bytes from one
+/// panel to the next.
 /// @param scales of the chunk in the first panel. @param scale_panel elements from there to the next panel.
 template <class T>
 void decode_byte_columns(const Q4Matrix& w, const typename T::Codebook& codebook, int64_t row_tile, int64_t row_tiles,
@@ -246,17 +272,14 @@ void decode_byte_columns(const Q4Matrix& w, const typename T::Codebook& codebook
         if (lower == upper) return first;
         return T::halves(first, T::scaled_table(codebook, high[row] * inverse[upper]));
       };
-      for (int64_t row = 0; row < kTileRows; row += 4) {
+      for (int64_t row = 0; row < kTileRows; row += T::kDepth) {
         const uint8_t* codes = tile + (half * 8 + row / 2) * kLineBytes;
-        typename T::I rows[4], panels[4];
-        T::prefetch_far(codes + ahead);
-        T::prefetch_far(codes + ahead + kLineBytes);
-        T::decode_line(codes, table(row), table(row + 1), rows);
-        T::decode_line(codes + kLineBytes, table(row + 2), table(row + 3), rows + 2);
-        T::interleave_rows(rows, panels);
-        for (int64_t j = 0; j < 4; ++j) {
-          T::store_bytes(out + (4 * half + j) * panel + (t * kTileRows + row) * bytes_gemm::kPanel, panels[j]);
+        typename T::I rows[T::kDepth];
+        PL_UNROLL for (int64_t r = 0; r < T::kDepth; r += 2) T::prefetch_far(codes + ahead + r / 2 * kLineBytes);
+        PL_UNROLL for (int64_t r = 0; r < T::kDepth; r += 2) {
+          T::decode_line(codes + r / 2 * kLineBytes, table(row + r), table(row + r + 1), rows + r);
         }
+        T::store_panels(rows, out + 4 * half * panel + (t * kTileRows + row) * bytes_gemm::kPanel, panel);
       }
     }
   }

@@ -7,9 +7,9 @@
 #include "kernels/common/scratch.h"
 #include "kernels/common/simd_math.h"
 #include "kernels/q4/fixed_rows.h"
-#include "kernels/q4/panel_rows.h"
 #include "kernels/q4/gemm.h"
 #include "kernels/q4/gemv.h"
+#include "kernels/q4/panel_rows.h"
 #include "kernels/q4/q4.h"
 
 /// The forward product of 2 to 16 rows in integers where an instruction multiplies two rows of x with two of W, for

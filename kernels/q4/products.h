@@ -24,16 +24,24 @@
 /// an op adds while a block of the result is at hand (the LoRA branch).
 namespace pocketlora::q4 {
 
+/// Whether V has 8-bit integers only: the kernels of another instruction set take everything else.
+template <class V>
+constexpr bool kBytesOnly = std::is_void_v<typename V::Fixed>;
+
 /// y = x * W^T + bias as the thread asked for it. @param x [n_rows, w.cols], n_rows at most kGemvRows.
 template <class V>
 void few_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
-  switch (active_compute()) {
-    case Compute::kInt8:
-      return byte_rows<typename V::Bytes>(x, n_rows, w, bias, y);
-    case Compute::kInt16:
-      return FewRows<typename V::Fixed>::run(x, n_rows, w, bias, y);
-    case Compute::kFloat32:
-      return gemv_rows<V>(x, n_rows, w, bias, y);
+  if constexpr (kBytesOnly<V>) {
+    byte_rows<typename V::Bytes>(x, n_rows, w, bias, y);
+  } else {
+    switch (active_compute()) {
+      case Compute::kInt8:
+        return byte_rows<typename V::Bytes>(x, n_rows, w, bias, y);
+      case Compute::kInt16:
+        return FewRows<typename V::Fixed>::run(x, n_rows, w, bias, y);
+      case Compute::kFloat32:
+        return gemv_rows<V>(x, n_rows, w, bias, y);
+    }
   }
 }
 
@@ -137,18 +145,20 @@ void many_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* b
                Extra&& extra) {
   ScratchFrame frame;
   if constexpr (!std::is_void_v<typename V::ManyBytes>) {
-    if (active_compute() == Compute::kInt8) {
+    if (kBytesOnly<V> || active_compute() == Compute::kInt8) {
       return forward_product<V>(pack_bytes<V>(x, n_rows, w, frame), w, bias, y, ldy, std::forward<Extra>(extra));
     }
   }
-  if constexpr (V::Fixed::kManyRows) {
-    if (active_compute() != Compute::kFloat32) {
-      const FixedPanels packed = pack_fixed<V>(x, n_rows, w, frame);
-      return forward_product<V>(packed, w, bias, y, ldy, std::forward<Extra>(extra));
+  if constexpr (!kBytesOnly<V>) {
+    if constexpr (V::Fixed::kManyRows) {
+      if (active_compute() != Compute::kFloat32) {
+        const FixedPanels packed = pack_fixed<V>(x, n_rows, w, frame);
+        return forward_product<V>(packed, w, bias, y, ldy, std::forward<Extra>(extra));
+      }
     }
+    const PackedRows packed = pack_rows<V>(x, n_rows, w.cols, frame);
+    forward_product<V>(packed, w, bias, y, ldy, std::forward<Extra>(extra));
   }
-  const PackedRows packed = pack_rows<V>(x, n_rows, w.cols, frame);
-  forward_product<V>(packed, w, bias, y, ldy, std::forward<Extra>(extra));
 }
 
 /// Tiles of columns and of rows of W in one block of the backward product.
@@ -247,16 +257,19 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
 template <class V, class Extra>
 void input_gradient(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, Extra&& extra) {
   if constexpr (!std::is_void_v<typename V::ManyBytes>) {
-    if (active_compute() == Compute::kInt8 && n_rows > kGemvRows) {
+    // With bytes only, the few rows that are left of many are bytes too.
+    if (kBytesOnly<V> || (active_compute() == Compute::kInt8 && n_rows > kGemvRows)) {
       return bytes_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
     }
   }
-  if constexpr (V::Fixed::kManyRows) {
-    if (active_compute() != Compute::kFloat32 && n_rows > kGemvRows) {
-      return fixed_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
+  if constexpr (!kBytesOnly<V>) {
+    if constexpr (V::Fixed::kManyRows) {
+      if (active_compute() != Compute::kFloat32 && n_rows > kGemvRows) {
+        return fixed_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
+      }
     }
+    backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
   }
-  backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
 }
 
 }  // namespace pocketlora::q4
