@@ -13,6 +13,7 @@ namespace pocketlora {
 struct BytesAvx512Vnni : PanelAvx512Vnni {
   using Few = BytesAvx512Vnni;
   static constexpr float kValueLimit = 127.0f, kCodeLimit = 127.0f;
+  static constexpr int kRowsAtOnce = 1;
   static constexpr int64_t kScaleColumns = 64;
   /// 32 columns of x, then where the sums of either lane of a line start.
   static constexpr int64_t kUnitBytes = 40;
