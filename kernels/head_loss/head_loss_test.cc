@@ -139,7 +139,7 @@ TEST(HeadLoss, GradientMatchesFiniteDifferences) {
 TEST(HeadLoss, TheNumberOfThreadsDoesNotMatter) {
   const HeadCase c({1100, 200, Quant::kNf4, 64}, 40, true, 3.0f, {}, 5.0f);
   const int64_t n = c.n_rows;
-  for (const Compute compute : {Compute::kFloat32, Compute::kInt16}) {
+  for (const Compute compute : {Compute::kFloat32, Compute::kInt16, Compute::kInt8}) {
     for (Isa isa : supported_isas()) {
       test::expect_same_on_threads(n + 1 + n * 200, isa_name(isa), [&](float* out) {
         const ComputeScope scope(compute);
@@ -157,42 +157,49 @@ double norm(const std::vector<double>& values) {
 }
 
 /// What docs/layout.md says of random rows, in integers against fp32, with s = the deviation of the logits. These are
-/// off by 7.5e-5 s (Linear4Int16.RandomRows), so log p of a label is by sqrt(2) times that. A chunk's probabilities
+/// off by 7.5e-5 s (Linear4Integers.RandomRows), so log p of a label is by sqrt(2) times that. A chunk's probabilities
 /// have steps of their largest / 32767 or less, 64 of them are off by 8 / sqrt(12) steps: 7e-5 of W's size. W's own
 /// steps are 1e-4 of the largest scale, 1.5, of values of 0.58 on average, which is as much again. The error of the
-/// logits comes into dh with probabilities whose squares have a sum of at most 1.
-TEST(HeadLoss, IntegersOnRandomRows) {
+/// logits comes into dh with probabilities whose squares have a sum of at most 1. With int8 steps are 127: 1.8e-2 and
+/// 5.9e-3; the logits are those of int16.
+void check_integers(Compute compute, double step_error) {
   for (const float deviation : {1.0f, 20.0f}) {
     HeadCase c({1700, 512, Quant::kNf4, 64}, 60, false, deviation);
     std::fill(c.weights.data(), c.weights.data() + c.n_rows, 1.0f);
     for (int64_t i = 0; i < c.n_rows; ++i) c.labels.data()[i] = i * 28;
     const auto size = static_cast<size_t>(c.n_rows);
     for (Isa isa : supported_isas()) {
-      std::vector<float> logits(size * 1700), logprobs(size), dh(size * 512), logprobs_int16(size), dh_int16(dh.size());
+      std::vector<float> logits(size * 1700), logprobs(size), dh(size * 512), logprobs_integers(size),
+          dh_integers(dh.size());
       float loss = 0.0f;
       linear4(c.h.data(), c.n_rows, c.w.matrix(), nullptr, logits.data(), isa);
       head_loss(c.h.data(), c.n_rows, c.w.matrix(), nullptr, 0, c.labels.data(), c.weights.data(), logprobs.data(),
                 &loss, dh.data(), isa);
       {
-        const ComputeScope scope(Compute::kInt16);
+        const ComputeScope scope(compute);
         head_loss(c.h.data(), c.n_rows, c.w.matrix(), nullptr, 0, c.labels.data(), c.weights.data(),
-                  logprobs_int16.data(), &loss, dh_int16.data(), isa);
+                  logprobs_integers.data(), &loss, dh_integers.data(), isa);
       }
       const double s = norm({logits.begin(), logits.end()}) / std::sqrt(static_cast<double>(logits.size()));
       const double w = norm({c.values.begin(), c.values.end()}) / std::sqrt(1700.0);
       std::vector<double> logprob_errors, dh_errors;
-      for (size_t i = 0; i < size; ++i) logprob_errors.push_back(static_cast<double>(logprobs_int16[i] - logprobs[i]));
-      for (size_t i = 0; i < dh.size(); ++i) dh_errors.push_back(static_cast<double>(dh_int16[i] - dh[i]));
+      for (size_t i = 0; i < size; ++i)
+        logprob_errors.push_back(static_cast<double>(logprobs_integers[i] - logprobs[i]));
+      for (size_t i = 0; i < dh.size(); ++i) dh_errors.push_back(static_cast<double>(dh_integers[i] - dh[i]));
       const double rows = std::sqrt(static_cast<double>(c.n_rows));
       const double logprob_error = norm(logprob_errors) / rows, dh_error = norm(dh_errors) / rows / w;
       EXPECT_LE(logprob_error, std::sqrt(2.0) * 7.5e-5 * s + test::sum_bound(512, s)) << isa_name(isa);
-      EXPECT_LE(dh_error, 1.05e-4 + 7.5e-5 * s) << isa_name(isa);
+      EXPECT_LE(dh_error, step_error + 7.5e-5 * s) << isa_name(isa);
       if (isa == Isa::kAvx2 || isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) {
-        EXPECT_NE(dh_int16, dh) << "integers are another computation";
+        EXPECT_NE(dh_integers, dh) << "integers are another computation";
       }
     }
   }
 }
+
+TEST(HeadLoss, Int16OnRandomRows) { check_integers(Compute::kInt16, 1.05e-4); }
+
+TEST(HeadLoss, Int8OnRandomRows) { check_integers(Compute::kInt8, 1.92e-2); }
 
 TEST(HeadLoss, NoRows) {
   const TestMatrix w({16, 128, Quant::kNf4, 64}, 47);

@@ -30,7 +30,7 @@ def gradient_bound(tiny: TinyModel) -> float:
 def int16_gradient_bound(tiny: TinyModel) -> float:
     """The same as gradient_bound() where products are computed in 16-bit integers.
 
-    A product of many random rows is off by 7.5e-5 of its norm, one of the backward by 1.2e-4 (linear4_int16_test.cc);
+    A product of many random rows is off by 7.5e-5 of its norm, one of the backward by 1.2e-4 (linear4_integers_test.cc);
     the forward is computed again for the backward, so a gradient carries the chain's products and the head's both ways,
     once each.
     """
