@@ -84,22 +84,22 @@ void scale_row(float* row, int64_t count, float factor) {
   for (; k < count; ++k) row[k] *= factor;
 }
 
-/// dh (+)= p * W in integers. With int8 only this product is computed so: an error of the logits would be one of their
-/// exponentials.
-template <class V>
-void add_to_dh(const float* p, int64_t n_rows, const Q4Matrix& part, float* dh, bool accumulate) {
+/// dh (+)= p * W, as `h` is packed for.
+template <class V, class Rows>
+void add_to_dh(const float* p, const Rows& h, const Q4Matrix& part, float* dh, bool accumulate) {
   const auto nothing = [](int64_t, int64_t) {};
-  if constexpr (!std::is_void_v<typename V::ManyBytes>) {
-    if (active_compute() == Compute::kInt8) {
-      return q4::bytes_backward_product<V>(p, kChunk, n_rows, part, dh, accumulate, nothing);
-    }
+  if constexpr (std::is_same_v<Rows, q4::BytePanels>) {
+    q4::bytes_backward_product<V>(p, kChunk, h.n_rows, part, dh, accumulate, nothing);
+  } else if constexpr (std::is_same_v<Rows, q4::FixedPanels>) {
+    q4::fixed_backward_product<V>(p, kChunk, h.n_rows, part, dh, accumulate, nothing);
+  } else {
+    q4::backward_product<V>(p, kChunk, h.n_rows, part, dh, accumulate, nothing);
   }
-  q4::fixed_backward_product<V>(p, kChunk, n_rows, part, dh, accumulate, nothing);
 }
 
 /// Walks the vocabulary for rows of h that are packed in `h`: fills `states` and dh = sum of exp(logit - maximum) * W,
 /// each term times the slope of the logit's cap. Both products are those that `h` is packed for.
-/// @tparam Rows q4::PackedRows or q4::FixedPanels.
+/// @tparam Rows q4::PackedRows, q4::FixedPanels or q4::BytePanels.
 template <class V, bool kCapped, class Rows>
 void walk_vocabulary(const Rows& h, const Q4Matrix& w, const float* bias, float softcap, const int64_t* labels,
                      RowState* states, float* dh) {
@@ -116,11 +116,7 @@ void walk_vocabulary(const Rows& h, const Q4Matrix& w, const float* bias, float 
         if (first > 0 && shrink != 1.0f) scale_row<V>(dh + i * w.cols, w.cols, shrink);
       }
     });
-    if constexpr (std::is_same_v<Rows, q4::FixedPanels>) {
-      add_to_dh<V>(logits, h.n_rows, part, dh, first > 0);
-    } else {
-      q4::backward_product<V>(logits, kChunk, h.n_rows, part, dh, first > 0, [](int64_t, int64_t) {});
-    }
+    add_to_dh<V>(logits, h, part, dh, first > 0);
   }
 }
 
@@ -129,6 +125,12 @@ template <class V, bool kCapped>
 void walk_rows(int64_t n_rows, const Q4Matrix& w, const float* bias, float softcap, const int64_t* labels,
                RowState* states, float* dh) {
   ScratchFrame frame;
+  if constexpr (!std::is_void_v<typename V::ManyBytes>) {
+    if (active_compute() == Compute::kInt8) {
+      const q4::BytePanels packed = q4::pack_bytes<V>(dh, n_rows, w, frame);
+      return walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
+    }
+  }
   if constexpr (V::Fixed::kManyRows) {
     if (active_compute() != Compute::kFloat32) {
       const q4::FixedPanels packed = q4::pack_fixed<V>(dh, n_rows, w, frame);
