@@ -40,6 +40,7 @@ def probe(program: Path, prompt: int, new_tokens: int, threads: int) -> dict[str
         logits = method.execute(inputs)[0]
         return time.perf_counter() - start, int(logits.argmax())
 
+    run([3], 0)
     prefill, token = run(list(range(3, 3 + prompt)), 0)
     seconds = 0.0
     for position in range(prompt, prompt + new_tokens):

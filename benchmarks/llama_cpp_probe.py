@@ -82,6 +82,7 @@ def probe(model: Path, context: int, prompt: int, new_tokens: int, threads: int,
     """Seconds of the prompt and a new token, and memory with an idle context and after generating."""
     session = _Session(model, context, threads, isa)
     idle = process_memory()
+    session.decode([3])
     start = time.perf_counter()
     session.decode(list(range(3, 3 + prompt)))
     prefill = time.perf_counter() - start

@@ -20,6 +20,7 @@ def probe(model: Path, dtype: str, prompt: int, new_tokens: int, threads: int) -
     torch.set_num_threads(threads)
     net = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
     with torch.inference_mode():
+        net(torch.tensor([[3]]), use_cache=False)
         start = time.perf_counter()
         out = net(torch.arange(3, 3 + prompt)[None], use_cache=True, logits_to_keep=1)
         prefill = time.perf_counter() - start

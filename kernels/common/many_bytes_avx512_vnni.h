@@ -49,14 +49,14 @@ struct ManyBytesAvx512Vnni : Avx512 {
   /// 64 values times `by`, rounded to nearest even; beyond 8 bits they saturate. @return their sum.
   static int32_t round64(const float* x, float by, int8_t* out) {
     const F factor = set1(by);
-    for (int i = 0; i < 64; i += 16) {
-      const __m512i v = _mm512_cvtps_epi32(mul(load(x + i), factor));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtsepi32_epi8(v));
-    }
-    const __m512i sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), _mm512_loadu_si512(out));
-    return _mm512_reduce_add_epi32(sums);
+    const auto quarter = [&](int i) { return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(mul(load(x + i), factor))); };
+    // In registers: reading back four stores as one would wait for all of them.
+    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(0)), quarter(16), 1);
+    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(32)), quarter(48), 1);
+    const __m512i bytes = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    _mm512_storeu_si512(out, bytes);
+    return _mm512_reduce_add_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), bytes));
   }
-
   /// Into the second cache; beyond a matrix it has no effect.
   static void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
