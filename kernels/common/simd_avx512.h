@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/common/simd_avx2.h"
+#include "kernels/common/simd_math.h"
 
 namespace pocketlora {
 
@@ -97,10 +98,42 @@ struct Avx512 {
 
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
+  /// The same for 16 x 16.
+  static void transpose16(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+    F a[16], b[16];
+    PL_UNROLL for (int i = 0; i < 16; ++i) a[i] = load(in + i * in_stride);
+    PL_UNROLL for (int i = 0; i < 16; i += 2) {
+      b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+      b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    PL_UNROLL for (int i = 0; i < 16; i += 4) {
+      a[i] = pairs<0>(b[i], b[i + 2]);
+      a[i + 1] = pairs<0xFF>(b[i], b[i + 2]);
+      a[i + 2] = pairs<0>(b[i + 1], b[i + 3]);
+      a[i + 3] = pairs<0xFF>(b[i + 1], b[i + 3]);
+    }
+    PL_UNROLL for (int i = 0; i < 4; ++i) {
+      const F low = _mm512_shuffle_f32x4(a[i], a[i + 4], 0x88), high = _mm512_shuffle_f32x4(a[i], a[i + 4], 0xDD);
+      const F low2 = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0x88);
+      const F high2 = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0xDD);
+      store(out + i * out_stride, _mm512_shuffle_f32x4(low, low2, 0x88));
+      store(out + (i + 8) * out_stride, _mm512_shuffle_f32x4(low, low2, 0xDD));
+      store(out + (i + 4) * out_stride, _mm512_shuffle_f32x4(high, high2, 0x88));
+      store(out + (i + 12) * out_stride, _mm512_shuffle_f32x4(high, high2, 0xDD));
+    }
+  }
   static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
     Avx2::transpose(in, in_stride, out, out_stride);
   }
   static constexpr int kTransposeSize = 8;
+
+ private:
+  /// The lower (0) or the upper (0xFF) pairs of two vectors' 128 bits, side by side.
+  template <int kUpper>
+  static F pairs(F a, F b) {
+    const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    return _mm512_castpd_ps(kUpper == 0 ? _mm512_unpacklo_pd(x, y) : _mm512_unpackhi_pd(x, y));
+  }
 };
 
 }  // namespace pocketlora

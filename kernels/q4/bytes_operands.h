@@ -83,6 +83,9 @@ void pack_byte_chunk(const float* x, int64_t row_step, int64_t count, int64_t co
     // Four integers are moved as one float.
     constexpr int64_t kBlock = T::kTransposeSize;
     auto* fours = reinterpret_cast<float*>(out);
+    if (chunk == kByteChunk) {
+      return gemm::transpose16<T>(reinterpret_cast<const float*>(rows), kByteChunk / 4, fours, bytes_gemm::kPanel);
+    }
     for (int64_t q = 0; q < chunk / 4; q += kBlock) {
       for (int64_t i = 0; i < bytes_gemm::kPanel; i += kBlock) {
         T::transpose(reinterpret_cast<const float*>(&rows[i][4 * q]), kByteChunk / 4,
@@ -182,7 +185,7 @@ struct ByteCodes {
 /// A tile's line as the chunks of its two rows. @param out the even row's first chunk. @param chunk_step bytes
 /// from one chunk to the next.
 template <class T, int64_t kChunk>
-inline void decode_byte_line(const uint8_t* codes, const typename T::Table& table, uint8_t* out, int64_t chunk_step) {
+inline void decode_byte_line(const uint8_t* codes, typename T::Table table, uint8_t* out, int64_t chunk_step) {
   typename T::I rows[2];
   T::decode_line(codes, table, table, rows);
   if constexpr (T::kRowsAtOnce == 2) {
@@ -209,9 +212,8 @@ inline void decode_byte_line(const uint8_t* codes, const typename T::Table& tabl
 /// @param ahead bytes from a tile to the one of the next block that it fetches. @param out
 /// [chunk][16 * row_tiles][kChunk]. @param scales [chunk][16 * row_tiles].
 template <class T, int64_t kChunk>
-void decode_byte_rows(const Q4Matrix& w, const typename T::Table& table, float unit, int64_t row_tile,
-                      int64_t row_tiles, int64_t col_tile, int64_t col_tiles, int64_t ahead, uint8_t* out,
-                      float* scales) {
+void decode_byte_rows(const Q4Matrix& w, typename T::Table table, float unit, int64_t row_tile, int64_t row_tiles,
+                      int64_t col_tile, int64_t col_tiles, int64_t ahead, uint8_t* out, float* scales) {
   const int64_t rows = row_tiles * kTileRows, groups = w.groups_per_tile();
   constexpr int64_t kChunks = kTileCols / kChunk;
   for (int64_t t = 0; t < row_tiles; ++t) {

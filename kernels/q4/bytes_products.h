@@ -16,7 +16,7 @@
 namespace pocketlora::q4 {
 
 /// Tiles of columns of W in one block of the forward product.
-constexpr int64_t kByteForwardColTiles = 8;
+constexpr int64_t kByteForwardColTiles = 16;
 
 /// Packs x [n_rows, w.cols] for the forward product with w, or with some of its rows.
 template <class V>
@@ -60,7 +60,7 @@ void forward_product(const BytePanels& x, const Q4Matrix& w, const float* bias, 
 }
 
 /// Tiles of columns and of rows of W in one block of the backward product.
-constexpr int64_t kByteBackwardColTiles = 1, kByteBackwardRowTiles = 64;
+constexpr int64_t kByteBackwardColTiles = 1, kByteBackwardRowTiles = 128;
 
 /// dx (+)= dy * W. `extra` as backward_product().
 template <class V, class Extra>

@@ -15,10 +15,17 @@ namespace pocketlora::q4 {
 template <class V>
 void store_transposed(const float* sums, int64_t step, int64_t rows, int64_t n_rows, float* y, int64_t ldy) {
   constexpr int64_t kBlock = V::kTransposeSize;
-  const int64_t fast_rows = rows / kBlock * kBlock;
-  const int64_t fast_tokens = n_rows / kBlock * kBlock;
+  const int64_t wide_rows = rows / 16 * 16, fast_rows = rows / kBlock * kBlock;
+  const int64_t wide_tokens = n_rows / 16 * 16, fast_tokens = n_rows / kBlock * kBlock;
+  for (int64_t i = 0; i < wide_tokens; i += 16) {
+    for (int64_t n = 0; n < wide_rows; n += 16) {
+      gemm::transpose16<V>(sums + n * step + i, step, y + i * ldy + n, ldy);
+    }
+  }
   for (int64_t i = 0; i < fast_tokens; i += kBlock) {
-    for (int64_t n = 0; n < fast_rows; n += kBlock) V::transpose(sums + n * step + i, step, y + i * ldy + n, ldy);
+    for (int64_t n = i < wide_tokens ? wide_rows : 0; n < fast_rows; n += kBlock) {
+      V::transpose(sums + n * step + i, step, y + i * ldy + n, ldy);
+    }
   }
   for (int64_t i = 0; i < n_rows; ++i) {
     for (int64_t n = i < fast_tokens ? fast_rows : 0; n < rows; ++n) y[i * ldy + n] = sums[n * step + i];

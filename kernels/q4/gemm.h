@@ -106,6 +106,21 @@ void multiply(const float* a, int64_t rows, const float* b, int64_t b_panel, int
   }
 }
 
+/// out[c][r] = in[r][c] for 16 x 16.
+template <class V>
+void transpose16(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+  if constexpr (V::kLanes == 16) {
+    V::transpose16(in, in_stride, out, out_stride);
+  } else {
+    constexpr int64_t kBlock = V::kTransposeSize;
+    for (int64_t r = 0; r < 16; r += kBlock) {
+      for (int64_t c = 0; c < 16; c += kBlock) {
+        V::transpose(in + r * in_stride + c, in_stride, out + c * out_stride + r, out_stride);
+      }
+    }
+  }
+}
+
 /// One whole tile: out[q][r] = from[r * row_step + q], q < depth. Square blocks are transposed; where they are wider
 /// than the tile their surplus is overwritten by what follows it in `out`: rows of `from` up to the next multiple of
 /// the block must exist, and as many elements behind the tile.
@@ -171,13 +186,8 @@ void pack_panels(const float* src, int64_t row_step, int64_t depth, int64_t cols
 /// columns and for the depth up to the next multiple of 16.
 template <class V>
 void pack_panel_transposed(const float* src, int64_t row_step, int64_t depth, int64_t count, float* out) {
-  constexpr int64_t kBlock = V::kTransposeSize;
-  const int64_t fast = count == kPanel ? depth / kBlock * kBlock : 0;
-  for (int64_t q = 0; q < fast; q += kBlock) {
-    for (int64_t j = 0; j < kPanel; j += kBlock) {
-      V::transpose(src + j * row_step + q, row_step, out + q * kPanel + j, kPanel);
-    }
-  }
+  const int64_t fast = count == kPanel ? depth / 16 * 16 : 0;
+  for (int64_t q = 0; q < fast; q += 16) transpose16<V>(src + q, row_step, out + q * kPanel, kPanel);
   for (int64_t q = fast; q < round_up(depth, 16); ++q) {
     for (int64_t j = 0; j < kPanel; ++j) out[q * kPanel + j] = q < depth && j < count ? src[j * row_step + q] : 0.0f;
   }
