@@ -67,6 +67,7 @@ def training(given: Contenders, rows: int, steps: int, peers: tuple[str, ...]) -
         OURS: Contender(partial(given.train, rows, steps)),
         f"{OURS}, selective": Contender(partial(given.train, rows, steps, "selective")),
         f"{OURS}, selective, int16": Contender(partial(given.train, rows, steps, "selective", "int16")),
+        f"{OURS}, selective, int8": Contender(partial(given.train, rows, steps, "selective", "int8")),
     }
     for name, base in PEFT.items():
         if name in peers:

@@ -44,11 +44,12 @@ FMA_LOOP(fma_native, 16, 24, "+w", )
 #endif
 
 typedef struct {
-  int avx512;            /* which loop of fused multiply-adds */
+  int avx512;            /* which loop */
   double seconds;        /* how long they go on */
   const uint8_t* memory; /* what is read; NULL = multiply-adds */
   size_t bytes;
-  double rate; /* out: a second */
+  size_t ahead; /* bytes that are asked for ahead of reading; 0 = left to the machine */
+  double rate;  /* out: a second */
 } job;
 
 /* By the thread's own clock: a unit's peak does not depend on who else runs. */
@@ -74,17 +75,36 @@ static void* run_fma(void* pointer) {
   return NULL;
 }
 
+/* Two lines a turn, in as wide vectors as the target has. */
+#define READ_LOOP(name, attributes)                                                  \
+  __attribute__((noinline)) attributes static uint64_t name(const job* mine) {       \
+    typedef uint64_t line __attribute__((vector_size(LINE), aligned(1), may_alias)); \
+    line sum = {0}, other = {0};                                                     \
+    for (size_t at = 0; at + 2 * LINE <= mine->bytes; at += 2 * LINE) {              \
+      if (mine->ahead != 0) {                                                        \
+        __builtin_prefetch(mine->memory + at + mine->ahead);                         \
+        __builtin_prefetch(mine->memory + at + mine->ahead + LINE);                  \
+      }                                                                              \
+      sum ^= *(const line*)(mine->memory + at);                                      \
+      other ^= *(const line*)(mine->memory + at + LINE);                             \
+    }                                                                                \
+    sum ^= other;                                                                    \
+    return sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];    \
+  }
+READ_LOOP(read_any, )
+#if defined(__x86_64__)
+READ_LOOP(read_avx512, __attribute__((target("avx512f"))))
+#endif
+
 static void* run_read(void* pointer) {
   job* mine = pointer;
-  typedef uint64_t line __attribute__((vector_size(LINE), aligned(1), may_alias));
   static volatile uint64_t sink;
   const double begin = now(CLOCK_MONOTONIC);
-  line sum = {0};
-  for (size_t at = 0; at + LINE <= mine->bytes; at += LINE) {
-    __builtin_prefetch(mine->memory + at + 4096);
-    sum ^= *(const line*)(mine->memory + at);
-  }
-  sink = sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
+#if defined(__x86_64__)
+  sink = mine->avx512 ? read_avx512(mine) : read_any(mine);
+#else
+  sink = read_any(mine);
+#endif
   (void)sink;
   mine->rate = (double)mine->bytes / (now(CLOCK_MONOTONIC) - begin);
   return NULL;
@@ -112,10 +132,12 @@ double fma_rate(int avx512, int threads, double seconds) {
 }
 
 /* Bytes a second of one pass over `bytes` at `memory`, a piece for each thread; 0 on failure. */
-double read_rate(const void* memory, size_t bytes, int threads) {
+double read_rate(const void* memory, size_t bytes, size_t ahead, int avx512, int threads) {
   job jobs[MAX_THREADS] = {{0}};
   if (threads < 1 || threads > MAX_THREADS) return 0;
   const size_t piece = bytes / (size_t)threads / LINE * LINE;
-  for (int i = 0; i < threads; ++i) jobs[i] = (job){.memory = (const uint8_t*)memory + i * piece, .bytes = piece};
+  for (int i = 0; i < threads; ++i) {
+    jobs[i] = (job){.avx512 = avx512, .memory = (const uint8_t*)memory + i * piece, .bytes = piece, .ahead = ahead};
+  }
   return together(run_read, jobs, threads);
 }

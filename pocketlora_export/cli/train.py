@@ -122,8 +122,8 @@ POSITIVE = click.IntRange(min=1)
 )  # fmt: skip
 @click.option(
     "--compute", type=click.Choice(COMPUTES), default="fp32", show_default=True,
-    help="Products of the layers and the head: fp32, int16 (gradients a few 1e-4 off; int8 is the same for passes of "
-    "more than 16 tokens), or the faster of the first two here.",
+    help="Products of the layers and the head: fp32, int16 (gradients a few 1e-4 off), int8 (3 % off, where the CPU "
+    "multiplies bytes; elsewhere int16 for passes of more than 16 tokens), or the faster of the first two here.",
 )  # fmt: skip
 @click.option(
     "--recompute", type=click.Choice(["auto", "full", "selective"]), default="auto", show_default=True,

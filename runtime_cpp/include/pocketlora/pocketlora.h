@@ -249,7 +249,8 @@ typedef enum pl_compute {
   PL_COMPUTE_FLOAT32 = 0,
   PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off by about 6e-5 of its size, one of the
                            backward by 1e-4 */
-  PL_COMPUTE_INT8 = 2,  /**< 8-bit integers with exact sums for at most 16 rows, which are about 1 % off; for more rows
+  PL_COMPUTE_INT8 = 2,  /**< 8-bit integers with exact sums; a product is off by about 1 %, gradients by 3 %. More than
+                           16 rows only where the CPU multiplies bytes (AVX-512 VNNI, NEON's dot products), elsewhere
                            as PL_COMPUTE_INT16 */
   PL_COMPUTE_AUTO = 3   /**< fp32 or int16, whichever is faster on this machine */
 } pl_compute;

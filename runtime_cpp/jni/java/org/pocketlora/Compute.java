@@ -10,7 +10,7 @@ public enum Compute {
   FLOAT32,
   /** In 15-bit integers with exact sums. */
   INT16,
-  /** In 8-bit integers with exact sums: faster, and a product is off by about 1 %. */
+  /** In 8-bit integers with exact sums: faster, and a product is off by about 1 %, gradients by 3 %. */
   INT8,
   /** FLOAT32 or INT16, whichever is faster on this machine. */
   AUTO
