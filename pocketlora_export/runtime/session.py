@@ -90,8 +90,8 @@ class Session(Handle):
             engine: the opened bundle.
             context_length: number of KV rows, 0 = the bundle's max_seq_len, or what the memory limit leaves room for.
             cache_dtype: how keys and values are kept; "auto" is fp32 unless the memory limit asks for less.
-            compute: products of prompts and new tokens: fp32, int16 (about 6e-5 off), int8 (about 1 % off; more than 16
-                rows as int16), or the faster of the first two here.
+            compute: products of prompts and new tokens: fp32, int16 (about 6e-5 off), int8 (about 1 % off), or the
+                faster of the first two here.
         """
         lib = library()
         self._vocab_size = engine.facts.vocab_size

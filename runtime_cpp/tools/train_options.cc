@@ -120,10 +120,11 @@ void add_checkpoints(CLI::App* command, TrainOptions* o) {
 
 void add_compute(CLI::App* command, TrainOptions* o) {
   command
-      ->add_option("--compute", o->compute,
-                   "Products of the layers and the head: fp32 (default), int16 (gradients a few 1e-4 off; int8 is the "
-                   "same for passes "
-                   "of more than 16 tokens), or auto, the faster of the first two here")
+      ->add_option(
+          "--compute", o->compute,
+          "Products of the layers and the head: fp32 (default), int16 (gradients a few 1e-4 off), int8 (3 % off, "
+          "where the CPU multiplies bytes; elsewhere int16 for passes of more than 16 tokens), or auto, the faster "
+          "of the first two here")
       ->transform(CLI::CheckedTransformer(kComputes));
 }
 

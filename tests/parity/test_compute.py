@@ -18,7 +18,7 @@ from tests.conftest import BundleFactory
 from tests.parity.test_gradients import MODELS
 from tests.support.models import TinyModel
 from tests.support.oracle import gradients, load_adapter, logits_of, random_rows, relative_error
-from tests.support.tolerance import int8_bound, int16_bound, int16_gradient_bound
+from tests.support.tolerance import int8_bound, int8_gradient_bound, int16_bound, int16_gradient_bound
 
 LENGTH = 48
 
@@ -70,9 +70,17 @@ def test_auto_is_one_of_the_two(tiny_bundle: Any, open_engine: Any) -> None:
         assert session.info().compute in ("fp32", "int16")
 
 
+GRADIENT_BOUNDS: dict[Compute, Callable[[TinyModel], float]] = {
+    "int16": int16_gradient_bound,
+    "int8": int8_gradient_bound,
+}
+
+
+@pytest.mark.parametrize("compute", GRADIENT_BOUNDS)
 @pytest.mark.parametrize("name", ["nf4-tied-gqa", "int4-untied-gqa-llama3-biases"])
-def test_int16_gradients(
+def test_gradients(
     name: str,
+    compute: Compute,
     make_bundle: BundleFactory,
     peft_adapter: Any,
     open_engine: Any,
@@ -84,15 +92,15 @@ def test_int16_gradients(
     engine, folder = open_engine(made), peft_adapter(made)
     batches = [random_rows((40,), tiny.vocab, 3), random_rows((19, 21), tiny.vocab, 4)]
     loss, expected = gradients(load_adapter(made.dequantized, folder), batches)
-    trainer = Trainer(engine, TrainerConfig(compute="int16"), engine.load_adapter(folder))
+    trainer = Trainer(engine, TrainerConfig(compute=compute), engine.load_adapter(folder))
     found = trainer.forward_backward(batches).loss
     errors = {site: relative_error(trainer.gradient(site, g.shape), g) for site, g in expected.items()}
     worst = max(errors, key=lambda site: errors[site])
     record_property("loss_error", abs(found - loss) / loss)
     record_property("gradient_error", errors[worst])
     print(f"loss {abs(found - loss) / loss:.1e}, worst gradient {errors[worst]:.1e} ({worst})")
-    assert abs(found - loss) / loss <= int16_bound(tiny)
-    assert errors[worst] <= int16_gradient_bound(tiny), worst
+    assert abs(found - loss) / loss <= BOUNDS[compute](tiny)
+    assert errors[worst] <= GRADIENT_BOUNDS[compute](tiny), worst
 
 
 def test_training_goes_on_as_it_was_computed(tiny_bundle: Any, open_engine: Any, tmp_path: Path) -> None:

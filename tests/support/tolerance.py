@@ -30,7 +30,8 @@ def gradient_bound(tiny: TinyModel) -> float:
 def int16_gradient_bound(tiny: TinyModel) -> float:
     """The same as gradient_bound() where products are computed in 16-bit integers.
 
-    A product of many random rows is off by 7.5e-5 of its norm, one of the backward by 1.2e-4 (linear4_integers_test.cc);
+    A product of many random rows is off by 7.5e-5 of its norm, one of the backward by 1.2e-4
+    (linear4_integers_test.cc);
     the forward is computed again for the backward, so a gradient carries the chain's products and the head's both ways,
     once each.
     """
@@ -44,6 +45,16 @@ def int16_bound(tiny: TinyModel) -> float:
     for 1024 columns of the row, 4 · 2^-13 for the 64 of a group with the codebook.
     """
     return min(1e-3, forward_bound(tiny) + 24 * 2.0**-14 * (CHAIN * tiny.layers + 1))
+
+
+def int8_gradient_bound(tiny: TinyModel) -> float:
+    """The same as gradient_bound() where products are computed in 8-bit integers: errors of products add in squares.
+
+    A product of many random rows is off by 8e-3 of its norm, one of the backward by 9e-3, the head's by 1.9e-2
+    (linear4_integers_test.cc, head_loss_test.cc); four deviations, as values of these models are not spread evenly.
+    """
+    of_chain = math.sqrt(CHAIN * tiny.layers * (8e-3**2 + 9e-3**2) + 8e-3**2 + 1.9e-2**2)
+    return gradient_bound(tiny) + 4 * of_chain
 
 
 def int8_bound(tiny: TinyModel) -> float:
