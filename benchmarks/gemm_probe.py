@@ -25,11 +25,11 @@ from benchmarks.workload import linears
 from pocketlora_export.q4 import SCHEME_IDS, Q4Spec, Scheme, dequantize
 from pocketlora_export.quantize.matrix import quantize_packed
 
-COMPUTES = {"fp32": 0, "int16": 1}
+COMPUTES = {"fp32": 0, "int16": 1, "int8": 2}
 PRODUCTS = ("forward", "backward")
 _GROUP = 64
-# docs/layout.md: rows and codebook in 15 bits, a sign among them.
-_INT16_STEP = 2.0**-14
+# docs/layout.md, half a unit of the largest: rows and codebook in 15 bits, a sign among them; 124 units or more.
+_STEPS = {"int16": 2.0**-14, "int8": 0.5 / 124}
 
 
 def _library(kernels: Path) -> ctypes.CDLL:
@@ -77,9 +77,9 @@ class Linear:
         """The most that ours may be off: two sums of fp32 in any order; in integers also their rounding."""
         x, w = self.given[product].abs(), (self.weight.t() if product == "forward" else self.weight).abs()
         bound = 2 * len(w) * torch.finfo(torch.float32).eps * (x @ w)
-        if compute == "int16":
+        if compute in _STEPS:
             rounding = x.amax(1, keepdim=True) * w.sum(0) + x.sum(1, keepdim=True) * w.amax()
-            bound += _INT16_STEP * rounding
+            bound += _STEPS[compute] * rounding
         return bound
 
 
