@@ -9,7 +9,7 @@ namespace pocketlora {
 using RangeFn = void (*)(void* context, int64_t begin, int64_t end);
 
 /// Covers [begin, end) with disjoint calls of `fn`, possibly from several threads, and returns when all have finished.
-/// `grain` is the smallest number of indices worth a call.
+/// `grain` is the smallest number of indices worth a call; where work is split, at whole grains.
 using ParallelBackend = void (*)(int64_t begin, int64_t end, int64_t grain, RangeFn fn, void* context);
 
 /// Installs the process-wide backend; nullptr = serial, the default. Not to be called while a kernel runs.

@@ -37,7 +37,9 @@ void drain(Work& work) {
 
 void run_on_pool(int64_t begin, int64_t end, int64_t grain, RangeFn fn, void* context) {
   const int64_t threads = g_num_threads.load(), count = end - begin;
-  const int64_t chunk = std::max(grain, (count + threads * kChunksPerThread - 1) / (threads * kChunksPerThread));
+  const int64_t least = (count + threads * kChunksPerThread - 1) / (threads * kChunksPerThread);
+  // Whole grains: a kernel's blocks are of that many, and what a chunk leaves over would be a small one.
+  const int64_t chunk = (least + grain - 1) / grain * grain;
   const int64_t workers = std::min(threads, (count + chunk - 1) / chunk);
   if (workers < 2 || t_inside) {  // the pool does not nest
     fn(context, begin, end);

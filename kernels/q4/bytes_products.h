@@ -79,7 +79,7 @@ void bytes_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
     float* scales = frame.floats(kPanels * kScales);
     const typename T::Codebook codebook = T::codebook(q4_codebook(w.quant));
     // The last chunk of W's rows may have fewer: what is behind them is multiplied by zeros.
-    std::fill_n(block, kPanels * kPanelBytes, uint8_t{0});
+    if (w.row_tiles() % kChunkTiles != 0) std::fill_n(block, kPanels * kPanelBytes, uint8_t{0});
     for (int64_t c = begin; c < end; c += kColTiles) {
       const int64_t col_tiles = std::min(end - c, kColTiles);
       const int64_t first_col = c * kTileCols, cols = std::min(w.cols - first_col, col_tiles * kTileCols);

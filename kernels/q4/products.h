@@ -170,7 +170,7 @@ template <class V, class Extra>
 void backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, bool accumulate,
                       Extra&& extra) {
   constexpr int64_t kColTiles = kBackwardColTiles, kRowTiles = kBackwardRowTiles;
-  parallel_for(0, w.col_tiles(), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, w.col_tiles(), kColTiles, [&](int64_t begin, int64_t end) {
     ScratchFrame frame;
     float* block = frame.floats(kRowTiles * kTileRows * kColTiles * kTileCols);
     float* rows_of_dy = frame.floats(n_rows * kRowTiles * kTileRows);
@@ -214,7 +214,7 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
   constexpr int64_t kTile = T::kTilePanels * fixed_gemm::kPanel;
   ScratchFrame packing;
   const FixedRowBlocks packed = pack_fixed_rows<T>(dy, ldy, n_rows, w.rows, kRowChunk, kColumnLimit, packing);
-  parallel_for(0, w.col_tiles(), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, w.col_tiles(), kColTiles, [&](int64_t begin, int64_t end) {
     ScratchFrame frame;
     auto* block =
         static_cast<int16_t*>(frame.bytes(static_cast<size_t>(kPanels * kRows * fixed_gemm::kPanel) * sizeof(int16_t)));
