@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels/common/simd_math.h"
+
 namespace pocketlora {
 
 struct FixedAvx2;
@@ -114,7 +116,7 @@ struct Avx2 {
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
   /// out[c][r] = in[r][c] for a square block of kTransposeSize; the rows of `out` are written in order.
-  static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+  static PL_INLINE void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
     F r[8], t[8];
     for (int i = 0; i < 8; ++i) r[i] = load(in + i * in_stride);
     for (int i = 0; i < 8; i += 2) {

@@ -99,7 +99,7 @@ struct Avx512 {
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
   /// The same for 16 x 16.
-  static void transpose16(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+  static PL_INLINE void transpose16(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
     F a[16], b[16];
     PL_UNROLL for (int i = 0; i < 16; ++i) a[i] = load(in + i * in_stride);
     PL_UNROLL for (int i = 0; i < 16; i += 2) {
@@ -122,7 +122,7 @@ struct Avx512 {
       store(out + (i + 12) * out_stride, _mm512_shuffle_f32x4(high, high2, 0xDD));
     }
   }
-  static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+  static PL_INLINE void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
     Avx2::transpose(in, in_stride, out, out_stride);
   }
   static constexpr int kTransposeSize = 8;

@@ -6,6 +6,10 @@
 #define PL_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/// For long functions of the vector types, which files of several instruction sets compile: what is not inlined is a
+/// symbol, and the linker keeps one of them for all.
+#define PL_INLINE inline __attribute__((always_inline))
+
 namespace pocketlora {
 
 /// x = n * ln 2 + r with |r| <= ln 2 / 2, and e^r - 1 = p: a polynomial whose last coefficients are economised.

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels/common/simd_math.h"
+
 namespace pocketlora {
 
 struct FixedNeon;
@@ -79,7 +81,7 @@ struct Neon {
 
   static void prefetch(const void* p) { __builtin_prefetch(p); }
 
-  static void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+  static PL_INLINE void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
     const float32x4x2_t top = vtrnq_f32(load(in), load(in + in_stride));
     const float32x4x2_t bottom = vtrnq_f32(load(in + 2 * in_stride), load(in + 3 * in_stride));
     store(out, vcombine_f32(vget_low_f32(top.val[0]), vget_low_f32(bottom.val[0])));
