@@ -18,6 +18,14 @@ def test_a_cap_sets_every_variable_and_native_takes_them_away(monkeypatch: pytes
     assert not set(names) & set(isa.capped_environment("native"))
 
 
+@pytest.mark.parametrize(("flags", "ours"), [({"avx512_vnni"}, "avx512_vnni"), (set(), "avx512")])
+def test_a_cap_to_avx512_has_its_integers_where_the_cpu_has_them(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], ours: str
+) -> None:
+    monkeypatch.setattr(isa, "_cpu_flags", lambda: flags)
+    assert isa.capped_environment("avx512")["POCKETLORA_ISA"] == ours
+
+
 def test_a_cap_above_the_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isa, "machine_isa", lambda: "avx512")
     assert isa.below("avx2")
