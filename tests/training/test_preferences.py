@@ -85,7 +85,7 @@ def test_accumulation_is_the_large_batch(engine: Engine) -> None:
     expected = gradient(trainer, hidden)
     for batches in ([parts[0], parts[1]], [parts[1], parts[0]]):
         found = trainer.forward_backward(batches)
-        assert found.loss == pytest.approx(large.loss, rel=1e-6)
+        assert found.loss == pytest.approx(large.loss, rel=98 * LAYERS * 2.0**-24)
         assert (found.num_pairs, found.reward_accuracy) == (3, large.reward_accuracy)
         # The same sums in another order: at most 98 rows of 4 layers.
         assert relative_error(gradient(trainer, hidden), expected) < 98 * LAYERS * 2.0**-23
@@ -100,7 +100,8 @@ def test_a_pair_that_no_pass_has_room_for(engine: Engine) -> None:
     small = started(engine, replace(CONFIG, max_rows=32))
     found = small.forward_backward(batch)
     assert (large.passes, found.passes) == (1, 5)
-    assert found.loss == pytest.approx(large.loss, rel=1e-6)
+    # Short passes sum in the order of few rows, in each of 4 layers.
+    assert found.loss == pytest.approx(large.loss, rel=107 * LAYERS * 2.0**-24)
     assert found.reward_margin == pytest.approx(large.reward_margin, abs=1e-5)
     assert relative_error(gradient(small, hidden), expected) < 107 * LAYERS * 2.0**-22
     # With dropout both halves see the same mask before and in the backward: steps still reach their goal.
