@@ -221,7 +221,7 @@ def _backward_product(s: Scratch, rows: int, columns: int, rank: int = 0) -> Non
                     if s.setting.dropout:
                         t.take(rows * wide * _FLOAT)
 
-    s.parallel(tiles, 1, work)
+    s.parallel(tiles, 2, work)
 
 
 def _pack_fixed(s: Scratch, rows: int, columns: int, chunk: int) -> None:
@@ -242,7 +242,7 @@ def _fixed_backward_product(s: Scratch, rows: int, features: int, columns: int) 
 
     with s.frame():
         _pack_fixed(s, rows, features, _FIXED_CHUNK)
-        s.parallel(-(-columns // _TILE_COLUMNS), 1, work)
+        s.parallel(-(-columns // _TILE_COLUMNS), 2, work)
 
 
 def _few_rows(s: Scratch, rows: int, columns: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,9 @@ def test_gradients(
     record_property("loss_error", abs(found - loss) / loss)
     record_property("gradient_error", errors[worst])
     print(f"loss {abs(found - loss) / loss:.1e}, worst gradient {errors[worst]:.1e} ({worst})")
-    assert abs(found - loss) / loss <= BOUNDS[compute](tiny)
+    # In 8 bits a bound on each token's error says little; those of different tokens are independent.
+    tokens = sum(int((batch.labels >= 0).sum()) for batch in batches) if compute == "int8" else 1
+    assert abs(found - loss) / loss <= BOUNDS[compute](tiny) / math.sqrt(tokens)
     assert errors[worst] <= GRADIENT_BOUNDS[compute](tiny), worst
 
 
