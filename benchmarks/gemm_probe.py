@@ -25,11 +25,14 @@ from benchmarks.workload import linears
 from pocketlora_export.q4 import SCHEME_IDS, Q4Spec, Scheme, dequantize
 from pocketlora_export.quantize.matrix import quantize_packed
 
-COMPUTES = {"fp32": 0, "int16": 1, "int8": 2}
+COMPUTES = {"fp32": 0, "int16": 1, "int8": 2, "bf16": 4}
+# What is computed where there is no kernel for it, bit for bit.
+_OTHERWISE = {"int16": "fp32", "int8": "int16", "bf16": "int16"}
 PRODUCTS = ("forward", "backward")
 _GROUP = 64
-# docs/layout.md, half a unit of the largest: rows and codebook in 15 bits, a sign among them; 124 units or more.
-_STEPS = {"int16": 2.0**-14, "int8": 0.5 / 124}
+# docs/layout.md, half a unit of the largest: rows and codebook in 15 bits, a sign among them; 124 units or more; with
+# bf16, 8 bits of each value.
+_STEPS = {"int16": 2.0**-14, "int8": 0.5 / 124, "bf16": 2.0**-8}
 
 
 def _library(kernels: Path) -> ctypes.CDLL:
@@ -59,11 +62,17 @@ class Linear:
         self.weight = dequantize(self.tiles, self.spec)
         self.given = {"forward": torch.randn(self.rows, into), "backward": torch.randn(self.rows, out)}
         self.made = {"forward": torch.empty(self.rows, out), "backward": torch.empty(self.rows, into)}
+        self.halves = {name: given.bfloat16() for name, given in {**self.given, "weight": self.weight}.items()}
 
     def torch(self, product: str) -> Tensor:
         """torch's product in fp32."""
         weight = self.weight.t() if product == "forward" else self.weight
         return torch.matmul(self.given[product], weight, out=self.made[product])
+
+    def torch_bf16(self, product: str) -> Tensor:
+        """torch's product of the same in bf16."""
+        weight = self.halves["weight"].t() if product == "forward" else self.halves["weight"]
+        return torch.matmul(self.halves[product], weight)
 
     def ours(self, product: str, compute: str) -> Tensor:
         """Ours, computed so."""
@@ -91,8 +100,8 @@ def supported(layers: list[Linear], product: str, compute: str) -> str:
         wrong = (found - layer.torch(product)).abs() > layer.bound(product, compute)
         if wrong.any():
             raise SystemExit(f"{product}, {compute}, {layer.spec}: {int(wrong.sum())} values are not torch's")
-        own = own or compute == "fp32" or not torch.equal(found, layer.ours(product, "fp32"))
-    return "" if own else f"{layers[0].rows} rows are computed in fp32 with these kernels, bit for bit"
+        own = own or compute == "fp32" or not torch.equal(found, layer.ours(product, _OTHERWISE[compute]))
+    return "" if own else f"{layers[0].rows} rows are computed in {_OTHERWISE[compute]} with these kernels"
 
 
 def times(layers: list[Linear], programs: dict[str, Callable[[Linear], Tensor]], turns: int) -> dict[str, list[float]]:
@@ -116,6 +125,8 @@ def probe(layers: list[Linear], computes: tuple[str, ...], turns: int) -> dict[s
         programs: dict[str, Callable[[Linear], Tensor]] = {"torch": partial(Linear.torch, product=product)}
         for compute in (name for name, reason in reasons.items() if not reason):
             programs[compute] = partial(Linear.ours, product=product, compute=compute)
+        if "bf16" in programs:
+            programs["torch bf16"] = partial(Linear.torch_bf16, product=product)
         found[product] = {**times(layers, programs, turns), **{c: r for c, r in reasons.items() if r}}
     return found
 

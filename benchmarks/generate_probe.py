@@ -14,7 +14,7 @@ import click
 
 from benchmarks.proc_status import process_memory
 from pocketlora_export.runtime.engine import Engine
-from pocketlora_export.runtime.session import Compute, Session
+from pocketlora_export.runtime.session import COMPUTES, Compute, Session
 
 
 def probe(
@@ -50,7 +50,7 @@ def probe(
 @click.option("--new-tokens", default=16, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--backend", default="auto", show_default=True)
-@click.option("--compute", type=click.Choice(["auto", "fp32", "int16", "int8"]), default="auto", show_default=True)
+@click.option("--compute", type=click.Choice(COMPUTES), default="auto", show_default=True)
 def main(
     bundle: Path, context: int, prompt: int, new_tokens: int, threads: int, backend: str, compute: Compute
 ) -> None:

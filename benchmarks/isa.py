@@ -22,7 +22,7 @@ _CAPS = {
     "native": ("", "", "", ""),
     "avx2": ("avx2", "avx2", "AVX2", "AVX2"),
     "avx512": ("avx512_vnni", "avx512", "AVX512_CORE_FP16", "AVX512"),
-    "amx": ("", "", "AVX512_CORE_AMX", ""),
+    "amx": ("amx", "", "AVX512_CORE_AMX", ""),
 }
 
 

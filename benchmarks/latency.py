@@ -20,6 +20,7 @@ import click
 
 from benchmarks.live_latency import COMMANDS
 from benchmarks.results import REPOSITORY, Row, megabytes, run_child, write
+from pocketlora_export.runtime.session import COMPUTES
 
 RUNNER = REPOSITORY / "build" / "host" / "tools" / "pocketlora_run"
 OUTPUT = Path("build/bench-results")
@@ -57,7 +58,7 @@ def main() -> None:
 @click.option("--context", default=512, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 @click.option("--repeats", default=15, show_default=True)
-@click.option("--compute", type=click.Choice(["auto", "fp32", "int16", "int8"]), default="auto", show_default=True)
+@click.option("--compute", type=click.Choice(COMPUTES), default="auto", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, show_default=True)
 def first_token(
     bundle: Path, prompt: int, context: int, threads: int, repeats: int, compute: str, output: Path

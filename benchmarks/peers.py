@@ -18,7 +18,7 @@ import click
 
 from benchmarks.bars import bars
 from benchmarks.contenders import RANK, Contenders, Found
-from benchmarks.isa import ISAS
+from benchmarks.isa import ISAS, machine_isa
 from benchmarks.isa_check import assert_cap
 from benchmarks.random_model import SHAPES
 from benchmarks.results import Row, megabytes, write
@@ -69,10 +69,17 @@ def training(given: Contenders, rows: int, steps: int, peers: tuple[str, ...]) -
         f"{OURS}, selective, int16": Contender(partial(given.train, rows, steps, "selective", "int16")),
         f"{OURS}, selective, int8": Contender(partial(given.train, rows, steps, "selective", "int8")),
     }
+    if _has_bf16(given):
+        found[f"{OURS}, selective, bf16"] = Contender(partial(given.train, rows, steps, "selective", "bf16"))
     for name, base in PEFT.items():
         if name in peers:
             found[name] = Contender(partial(given.peft, base, rows, steps))
     return found
+
+
+def _has_bf16(given: Contenders) -> bool:
+    """Whether `--compute bf16` has kernels of its own under the cap."""
+    return machine_isa() == "amx" and given.isa in ("native", "amx")
 
 
 def generation(given: Contenders, prompt: int, peers: tuple[str, ...]) -> dict[str, Contender]:
@@ -82,6 +89,8 @@ def generation(given: Contenders, prompt: int, peers: tuple[str, ...]) -> dict[s
         f"{OURS}, fp32": Contender(partial(given.generate, prompt, "fp32")),
         f"{OURS}, int8": Contender(partial(given.generate, prompt, "int8")),
     }
+    if _has_bf16(given):
+        found[f"{OURS}, bf16"] = Contender(partial(given.generate, prompt, "bf16"))
     if "llama.cpp" in peers:
         found["llama.cpp Q4_0"] = Contender(partial(given.llama_cpp, prompt))
     if "executorch-8da4w" in peers:

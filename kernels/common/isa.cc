@@ -6,6 +6,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -13,8 +17,8 @@
 namespace pocketlora {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2,  Isa::kNeonI8mm,
-                        Isa::kNeonDot,    Isa::kNeon,   Isa::kScalar};
+constexpr Isa kAll[] = {Isa::kAmx,      Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2,  Isa::kNeonBf16,
+                        Isa::kNeonI8mm, Isa::kNeonDot,    Isa::kNeon,   Isa::kScalar};
 
 #if defined(__x86_64__)
 bool has_f16c() {
@@ -34,6 +38,28 @@ bool has_avx512() {
 }
 
 bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+/// A process may use the tiles after it has asked for them; Linux refuses where a thread's signal stack is too small
+/// for them (Documentation/arch/x86/xstate.rst).
+bool amx_permitted() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+bool has_amx() {
+  static const bool has = [] {
+    constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAvx512Bf16 = 1u << 5;
+    unsigned eax, ebx, ecx, edx, eax1, ebx1, ecx1, edx1;
+    if (!has_avx512_vnni() || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+    if (__get_cpuid_count(7, 1, &eax1, &ebx1, &ecx1, &edx1) == 0) return false;
+    return (edx & kAmxBf16) != 0 && (edx & kAmxTile) != 0 && (eax1 & kAvx512Bf16) != 0 && amx_permitted();
+  }();
+  return has;
+}
 #endif
 
 #if defined(__aarch64__)
@@ -49,6 +75,14 @@ bool has_dot() {
 bool has_i8mm() {
 #if defined(__linux__)
   return has_dot() && (getauxval(AT_HWCAP2) & (1ul << 13)) != 0;
+#else
+  return false;
+#endif
+}
+
+bool has_bf16() {
+#if defined(__linux__)
+  return has_i8mm() && (getauxval(AT_HWCAP2) & (1ul << 14)) != 0;
 #else
   return false;
 #endif
@@ -69,6 +103,9 @@ int level(Isa isa) {
     case Isa::kAvx512Vnni:
     case Isa::kNeonI8mm:
       return 3;
+    case Isa::kAmx:
+    case Isa::kNeonBf16:
+      return 4;
   }
   return 0;
 }
@@ -103,6 +140,10 @@ const char* isa_name(Isa isa) {
       return "neon_dot";
     case Isa::kNeonI8mm:
       return "neon_i8mm";
+    case Isa::kAmx:
+      return "amx";
+    case Isa::kNeonBf16:
+      return "neon_bf16";
   }
   return "unknown";
 }
@@ -118,6 +159,8 @@ bool isa_supported(Isa isa) {
       return has_avx512();
     case Isa::kAvx512Vnni:
       return has_avx512_vnni();
+    case Isa::kAmx:
+      return has_amx();
 #endif
 #if defined(__aarch64__)
     case Isa::kNeon:
@@ -126,6 +169,8 @@ bool isa_supported(Isa isa) {
       return has_dot();
     case Isa::kNeonI8mm:
       return has_i8mm();
+    case Isa::kNeonBf16:
+      return has_bf16();
 #endif
     default:
       return false;

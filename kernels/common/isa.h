@@ -13,20 +13,22 @@ enum class Isa : int {
   kAvx512Vnni = 4,  ///< kAvx512 with the integer dot products
   kNeonDot = 5,     ///< kNeon with the dot products of bytes (FEAT_DotProd)
   kNeonI8mm = 6,    ///< kNeonDot with the matrix products of bytes (FEAT_I8MM)
+  kAmx = 7,         ///< kAvx512Vnni with the tiles of AMX, for bf16, and conversions to bf16
+  kNeonBf16 = 8,    ///< kNeonI8mm with the matrix products of bf16 (FEAT_BF16)
 };
 
 /// @return the name used by POCKETLORA_ISA, e.g. "avx2".
 const char* isa_name(Isa isa);
 
-/// @return whether this CPU (and its operating system) runs `isa`.
+/// @return whether this CPU (and its operating system) runs `isa`. For kAmx the process asks Linux for its tiles.
 bool isa_supported(Isa isa);
 
 /// @return every supported instruction set, best first; kScalar is always the last.
 const std::vector<Isa>& supported_isas();
 
 /// The instruction set that the kernels use: the best supported one, or the one that the environment variable
-/// POCKETLORA_ISA (scalar, avx2, avx512, avx512_vnni, neon, neon_dot, neon_i8mm) caps it to. Read once; an unknown or
-/// unsupported value is reported on stderr and ignored.
+/// POCKETLORA_ISA (scalar, avx2, avx512, avx512_vnni, amx, neon, neon_dot, neon_i8mm, neon_bf16) caps it to. Read once;
+/// an unknown or unsupported value is reported on stderr and ignored.
 Isa active_isa();
 
 /// @return whether a kernel written for `kernel` may run when `chosen` is asked for. A lower instruction set of the

@@ -17,6 +17,7 @@ struct Avx2 {
   using Fixed = FixedAvx2;
   using Bytes = BytesAvx2;
   using ManyBytes = void;  ///< no products of many rows in 8-bit integers
+  using ManyBf16 = void;   ///< and none in bf16
   using F = __m256;
   static constexpr int kLanes = 8;
   /// Rows of the left operand in one register tile of a product.

@@ -18,6 +18,7 @@ struct Avx512 {
   using Fixed = FixedAvx512;
   using Bytes = BytesAvx512;
   using ManyBytes = void;  ///< no products of many rows in 8-bit integers
+  using ManyBf16 = void;   ///< and none in bf16
   using F = __m512;
   static constexpr int kLanes = 16;
   static constexpr int kTileRows = 8;

@@ -16,6 +16,7 @@ struct Neon {
   using Fixed = FixedNeon;
   using Bytes = BytesNeon;
   using ManyBytes = void;  ///< no products of many rows in 8-bit integers
+  using ManyBf16 = void;   ///< and none in bf16
   using F = float32x4_t;
   static constexpr int kLanes = 4;
   static constexpr int kTileRows = 6;

@@ -88,7 +88,9 @@ void scale_row(float* row, int64_t count, float factor) {
 template <class V, class Rows>
 void add_to_dh(const float* p, const Rows& h, const Q4Matrix& part, float* dh, bool accumulate) {
   const auto nothing = [](int64_t, int64_t) {};
-  if constexpr (std::is_same_v<Rows, q4::BytePanels>) {
+  if constexpr (std::is_same_v<Rows, q4::Bf16Panels>) {
+    q4::bf16_backward_product<V>(p, kChunk, h.n_rows, part, dh, accumulate, nothing);
+  } else if constexpr (std::is_same_v<Rows, q4::BytePanels>) {
     q4::bytes_backward_product<V>(p, kChunk, h.n_rows, part, dh, accumulate, nothing);
   } else if constexpr (std::is_same_v<Rows, q4::FixedPanels>) {
     q4::fixed_backward_product<V>(p, kChunk, h.n_rows, part, dh, accumulate, nothing);
@@ -99,7 +101,7 @@ void add_to_dh(const float* p, const Rows& h, const Q4Matrix& part, float* dh, b
 
 /// Walks the vocabulary for rows of h that are packed in `h`: fills `states` and dh = sum of exp(logit - maximum) * W,
 /// each term times the slope of the logit's cap. Both products are those that `h` is packed for.
-/// @tparam Rows q4::PackedRows, q4::FixedPanels or q4::BytePanels.
+/// @tparam Rows q4::PackedRows, q4::FixedPanels, q4::BytePanels or q4::Bf16Panels.
 template <class V, bool kCapped, class Rows>
 void walk_vocabulary(const Rows& h, const Q4Matrix& w, const float* bias, float softcap, const int64_t* labels,
                      RowState* states, float* dh) {
@@ -125,20 +127,25 @@ template <class V, bool kCapped>
 void walk_rows(int64_t n_rows, const Q4Matrix& w, const float* bias, float softcap, const int64_t* labels,
                RowState* states, float* dh) {
   ScratchFrame frame;
-  if constexpr (!std::is_void_v<typename V::ManyBytes>) {
-    if (active_compute() == Compute::kInt8) {
-      const q4::BytePanels packed = q4::pack_bytes<V>(dh, n_rows, w, frame);
-      return walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
+  if constexpr (q4::kBf16Only<V>) {
+    const q4::Bf16Panels packed = q4::pack_bf16<V>(dh, n_rows, w, frame);
+    return walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
+  } else {
+    if constexpr (!std::is_void_v<typename V::ManyBytes>) {
+      if (active_compute() == Compute::kInt8) {
+        const q4::BytePanels packed = q4::pack_bytes<V>(dh, n_rows, w, frame);
+        return walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
+      }
     }
-  }
-  if constexpr (V::Fixed::kManyRows) {
-    if (active_compute() != Compute::kFloat32) {
-      const q4::FixedPanels packed = q4::pack_fixed<V>(dh, n_rows, w, frame);
-      return walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
+    if constexpr (V::Fixed::kManyRows) {
+      if (active_compute() != Compute::kFloat32) {
+        const q4::FixedPanels packed = q4::pack_fixed<V>(dh, n_rows, w, frame);
+        return walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
+      }
     }
+    const q4::PackedRows packed = q4::pack_rows<V>(dh, n_rows, w.cols, frame);
+    walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
   }
-  const q4::PackedRows packed = q4::pack_rows<V>(dh, n_rows, w.cols, frame);
-  walk_vocabulary<V, kCapped>(packed, w, bias, softcap, labels, states, dh);
 }
 
 /// dh = weight * (dh / sum - slope * W[label]).

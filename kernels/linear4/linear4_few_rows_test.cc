@@ -37,7 +37,7 @@ constexpr Integers kIntegers[] = {{Compute::kInt16, "int16", 16383.0, 8191.0, 10
 
 /// @return the largest integer of x that a kernel uses: sums of bytes in 32 bits leave room for a whole byte.
 double x_limit(const Integers& integers, Isa isa) {
-  const bool wide_sums = isa == Isa::kAvx512Vnni || isa == Isa::kNeonDot || isa == Isa::kNeonI8mm;
+  const bool wide_sums = isa != Isa::kScalar && isa != Isa::kAvx2 && isa != Isa::kAvx512 && isa != Isa::kNeon;
   return integers.compute == Compute::kInt8 && wide_sums ? 127.0 : integers.x_limit;
 }
 

@@ -1,4 +1,4 @@
-// Products of more than 16 rows in integers. Kernels without them compute in finer ones or in fp32, which every bound
+// Products of more than 16 rows in integers and in bf16. Kernels without them compute in finer ones or in fp32, which every bound
 // allows.
 
 #include <gtest/gtest.h>
@@ -112,6 +112,22 @@ TEST_P(Linear4Integers, Backward) {
   }
 }
 
+/// @return whether the instruction set has another computation than fp32 for it.
+bool computes_otherwise(Compute compute, Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+    case Isa::kNeon:
+      return false;
+    case Isa::kNeonDot:
+    case Isa::kNeonI8mm:
+      return compute == Compute::kInt8;
+    case Isa::kNeonBf16:
+      return compute != Compute::kInt16;
+    default:
+      return true;
+  }
+}
+
 double relative_error(const std::vector<float>& found, const std::vector<float>& expected) {
   double difference = 0.0, norm = 0.0;
   for (size_t i = 0; i < found.size(); ++i) {
@@ -126,10 +142,13 @@ double relative_error(const std::vector<float>& found, const std::vector<float>&
 /// 3.6e-5: 7.2e-5 together. Backward at 10000 it is 8e-5, and as much for W, whose unit is that of the largest of 64
 /// scales of 0.5 to 1.5: 1.2e-4. int8: the largest of 64 normal values is 2.6 of their norm at most on average, so x is
 /// off by 2.6 / 127 / sqrt(12) = 5.9e-3, nf4 forward by 4.7e-3 or less: 7.6e-3 together; W backward by
-/// 1.5 / 127 / sqrt(12) of values whose norm is 0.57: 6.0e-3, 8.4e-3 together.
+/// 1.5 / 127 / sqrt(12) of values whose norm is 0.57: 6.0e-3, 8.4e-3 together. bf16: a value in [1, 2) is rounded by
+/// 2^-7 / sqrt(12), which is 1.5e-3 of x; the largest of W, which are its norm, lie between 1 and 1.5: 1.8e-3, 2.4e-3
+/// together.
 TEST_P(Linear4Integers, RandomRows) {
-  const bool bytes = GetParam().compute == Compute::kInt8;
-  const double forward_limit = bytes ? 8.0e-3 : 7.5e-5, backward_limit = bytes ? 9.0e-3 : 1.2e-4;
+  const Compute compute = GetParam().compute;
+  const double forward_limit = compute == Compute::kInt8 ? 8.0e-3 : compute == Compute::kBf16 ? 2.5e-3 : 7.5e-5;
+  const double backward_limit = compute == Compute::kInt8 ? 9.0e-3 : compute == Compute::kBf16 ? 2.5e-3 : 1.2e-4;
   for (const Q4Shape& shape : {Q4Shape{256, 1024, Quant::kNf4, 64}, Q4Shape{256, 1024, Quant::kInt4, 32}}) {
     const TestMatrix w(shape, 3);
     const std::vector<float> x = test::random_floats(kMost * shape.cols, 1);
@@ -145,8 +164,7 @@ TEST_P(Linear4Integers, RandomRows) {
       }
       EXPECT_LE(relative_error(y_integers, y), forward_limit) << isa_name(isa) << ", " << test::describe(shape);
       EXPECT_LE(relative_error(dx_integers, dx), backward_limit) << isa_name(isa) << ", " << test::describe(shape);
-      const bool neon_bytes = isa == Isa::kNeonDot || isa == Isa::kNeonI8mm;
-      if (isa != Isa::kScalar && isa != Isa::kNeon && (bytes || !neon_bytes)) {
+      if (computes_otherwise(compute, isa)) {
         EXPECT_NE(y_integers, y) << "integers are another computation";
         EXPECT_NE(dx_integers, dx) << "integers are another computation";
       }

@@ -44,10 +44,12 @@ void lora_linear_generic(const float* x, int64_t n_rows, const Q4Matrix& w, cons
   const int64_t step = lora::padded_rank(lora.rank);
   float* t = frame.floats(n_rows * step);
   if (lora.rank > 0) lora::down<V>(x, n_rows, w.cols, lora, dropout, t);
-  if (n_rows <= q4::kGemvRows) {
-    q4::few_rows<V>(x, n_rows, w, bias, y);
-    if (lora.rank > 0) add_branch_rows<V>(t, n_rows, lora, w.rows, y);
-    return;
+  if constexpr (!q4::kBf16Only<V>) {
+    if (n_rows <= q4::kGemvRows) {
+      q4::few_rows<V>(x, n_rows, w, bias, y);
+      if (lora.rank > 0) add_branch_rows<V>(t, n_rows, lora, w.rows, y);
+      return;
+    }
   }
   q4::for_row_blocks(n_rows, [&](int64_t first, int64_t count) {
     lora_linear_block<V>(x + first * w.cols, count, w, bias, lora, t + first * step, y + first * w.rows);

@@ -366,6 +366,7 @@ void check_integers(Compute integers) {
 
 TEST(LoraLinear, Int16ChangesTheBareProductOnly) { check_integers(Compute::kInt16); }
 TEST(LoraLinear, Int8ChangesTheBareProductOnly) { check_integers(Compute::kInt8); }
+TEST(LoraLinear, Bf16ChangesTheBareProductOnly) { check_integers(Compute::kBf16); }
 
 TEST(LoraLinear, RankZeroEqualsTheBareProduct) {
   const Case c({40, 130, Quant::kNf4, 64}, 8, 0, true, 0.0f);

@@ -17,16 +17,24 @@ const char* compute_name(Compute compute) {
       return "int16";
     case Compute::kInt8:
       return "int8";
+    case Compute::kBf16:
+      return "bf16";
   }
   return "";
 }
 
 Compute fastest_compute() {
   const Isa isa = active_isa();
-  return isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni ? Compute::kInt16 : Compute::kFloat32;
+  return isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni || isa == Isa::kAmx ? Compute::kInt16 : Compute::kFloat32;
 }
 
 Compute active_compute() { return t_compute; }
+
+bool amx_computes(int64_t n_rows) {
+  return n_rows > kFewRows && (t_compute == Compute::kBf16 || t_compute == Compute::kInt8);
+}
+
+bool neon_bf16_computes(int64_t n_rows) { return n_rows > kFewRows && t_compute == Compute::kBf16; }
 
 ComputeScope::ComputeScope(Compute compute) : before_(t_compute) { t_compute = compute; }
 

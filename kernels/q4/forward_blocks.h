@@ -32,22 +32,23 @@ void store_transposed(const float* sums, int64_t step, int64_t rows, int64_t n_r
   }
 }
 
-/// Tiles of rows of W in one block: 48 rows, a multiple of every register tile.
+/// Tiles of rows of W in one block: 48 rows, a multiple of every register tile but AMX's.
 constexpr int64_t kForwardRowTiles = 3;
 
 /// y = bias + what `multiply(tile, tiles, sums, step, accumulate)` leaves in (or adds to) sums[n][i] for the rows of W
 /// in row tiles [tile, tile + tiles). `extra(first_row, rows, sums, step)` may add to the same; both run on several
 /// threads.
+/// @tparam kRowTiles tiles of rows of W in one block.
 /// @param y [n_rows, ldy], columns [0, w.rows) are overwritten.
-template <class V, class Multiply, class Extra>
+template <class V, int64_t kRowTiles = kForwardRowTiles, class Multiply, class Extra>
 void forward_blocks(int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy, Multiply&& multiply,
                     Extra&& extra) {
   const int64_t step = gemm::round_up(n_rows, gemm::kPanel);
-  parallel_for(0, w.row_tiles(), kForwardRowTiles, [&](int64_t begin, int64_t end) {
+  parallel_for(0, w.row_tiles(), kRowTiles, [&](int64_t begin, int64_t end) {
     ScratchFrame frame;
-    float* sums = frame.floats(kForwardRowTiles * kTileRows * step);
-    for (int64_t t = begin; t < end; t += kForwardRowTiles) {
-      const int64_t tiles = end - t < kForwardRowTiles ? end - t : kForwardRowTiles;
+    float* sums = frame.floats(kRowTiles * kTileRows * step);
+    for (int64_t t = begin; t < end; t += kRowTiles) {
+      const int64_t tiles = end - t < kRowTiles ? end - t : kRowTiles;
       const int64_t first = t * kTileRows;
       const int64_t rows = tiles * kTileRows;
       const int64_t real = w.rows - first < rows ? w.rows - first : rows;

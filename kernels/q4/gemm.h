@@ -193,4 +193,15 @@ void pack_panel_transposed(const float* src, int64_t row_step, int64_t depth, in
   }
 }
 
+/// to[k] (+)= from[k], k < count.
+template <class T>
+void add_or_copy(const float* from, int64_t count, float* to, bool add) {
+  int64_t k = 0;
+  for (; k + T::kLanes <= count; k += T::kLanes) {
+    const typename T::F v = T::load(from + k);
+    T::store(to + k, add ? T::add(T::load(to + k), v) : v);
+  }
+  for (; k < count; ++k) to[k] = add ? to[k] + from[k] : from[k];
+}
+
 }  // namespace pocketlora::gemm

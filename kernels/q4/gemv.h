@@ -5,6 +5,7 @@
 
 #include "kernels/common/parallel.h"
 #include "kernels/common/scratch.h"
+#include "kernels/q4/compute.h"
 #include "kernels/q4/decode.h"
 #include "kernels/q4/q4.h"
 
@@ -13,7 +14,7 @@ namespace pocketlora::q4 {
 
 /// Up to this many rows the forward product decodes group by group, straight from the stored tiles. A row's bits do not
 /// depend on how many rows there are.
-constexpr int64_t kGemvRows = 16;
+constexpr int64_t kGemvRows = kFewRows;
 /// Most rows that share one decoding of a panel.
 constexpr int kDotRows = 8;
 /// Columns that V decodes at once: 32, the smallest group, or 64, a line.

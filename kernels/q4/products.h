@@ -7,6 +7,7 @@
 
 #include "kernels/common/parallel.h"
 #include "kernels/common/scratch.h"
+#include "kernels/q4/bf16_products.h"
 #include "kernels/q4/bytes_products.h"
 #include "kernels/q4/compute.h"
 #include "kernels/q4/decode.h"
@@ -28,6 +29,10 @@ namespace pocketlora::q4 {
 template <class V>
 constexpr bool kBytesOnly = std::is_void_v<typename V::Fixed>;
 
+/// Whether V has more than kGemvRows rows in bf16 only: the same.
+template <class V>
+constexpr bool kBf16Only = !std::is_void_v<typename V::ManyBf16>;
+
 /// y = x * W^T + bias as the thread asked for it. @param x [n_rows, w.cols], n_rows at most kGemvRows.
 template <class V>
 void few_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y) {
@@ -38,6 +43,7 @@ void few_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bi
       case Compute::kInt8:
         return byte_rows<typename V::Bytes>(x, n_rows, w, bias, y);
       case Compute::kInt16:
+      case Compute::kBf16:
         return FewRows<typename V::Fixed>::run(x, n_rows, w, bias, y);
       case Compute::kFloat32:
         return gemv_rows<V>(x, n_rows, w, bias, y);
@@ -144,12 +150,15 @@ template <class V, class Extra>
 void many_rows(const float* x, int64_t n_rows, const Q4Matrix& w, const float* bias, float* y, int64_t ldy,
                Extra&& extra) {
   ScratchFrame frame;
+  if constexpr (kBf16Only<V>) {
+    return forward_product<V>(pack_bf16<V>(x, n_rows, w, frame), w, bias, y, ldy, std::forward<Extra>(extra));
+  }
   if constexpr (!std::is_void_v<typename V::ManyBytes>) {
     if (kBytesOnly<V> || active_compute() == Compute::kInt8) {
       return forward_product<V>(pack_bytes<V>(x, n_rows, w, frame), w, bias, y, ldy, std::forward<Extra>(extra));
     }
   }
-  if constexpr (!kBytesOnly<V>) {
+  if constexpr (!kBytesOnly<V> && !kBf16Only<V>) {
     if constexpr (V::Fixed::kManyRows) {
       if (active_compute() != Compute::kFloat32) {
         const FixedPanels packed = pack_fixed<V>(x, n_rows, w, frame);
@@ -192,18 +201,7 @@ void backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matr
   });
 }
 
-/// to[k] (+)= from[k], k < count.
-template <class T>
-void add_or_copy(const float* from, int64_t count, float* to, bool add) {
-  int64_t k = 0;
-  for (; k + T::kLanes <= count; k += T::kLanes) {
-    const typename T::F v = T::load(from + k);
-    T::store(to + k, add ? T::add(T::load(to + k), v) : v);
-  }
-  for (; k < count; ++k) to[k] = add ? to[k] + from[k] : from[k];
-}
-
-/// The same in 16-bit integers.
+/// dx (+)= dy * W in 16-bit integers. Parameters as backward_product().
 template <class V, class Extra>
 void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, bool accumulate,
                             Extra&& extra) {
@@ -245,7 +243,7 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
       for (int64_t i = 0; i < n_rows; ++i) {
         for (int64_t k = 0; k < cols; k += kTile) {
           const float* from = sums + k * n_rows + i * kTile;
-          add_or_copy<T>(from, std::min(kTile, cols - k), dx + i * w.cols + first_col + k, accumulate);
+          gemm::add_or_copy<T>(from, std::min(kTile, cols - k), dx + i * w.cols + first_col + k, accumulate);
         }
       }
       extra(first_col, cols);
@@ -256,13 +254,16 @@ void fixed_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const 
 /// dx = dy * W as the thread asked for it. Parameters as backward_product().
 template <class V, class Extra>
 void input_gradient(const float* dy, int64_t ldy, int64_t n_rows, const Q4Matrix& w, float* dx, Extra&& extra) {
+  if constexpr (kBf16Only<V>) {
+    return bf16_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
+  }
   if constexpr (!std::is_void_v<typename V::ManyBytes>) {
     // With bytes only, the few rows that are left of many are bytes too.
     if (kBytesOnly<V> || (active_compute() == Compute::kInt8 && n_rows > kGemvRows)) {
       return bytes_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));
     }
   }
-  if constexpr (!kBytesOnly<V>) {
+  if constexpr (!kBytesOnly<V> && !kBf16Only<V>) {
     if constexpr (V::Fixed::kManyRows) {
       if (active_compute() != Compute::kFloat32 && n_rows > kGemvRows) {
         return fixed_backward_product<V>(dy, ldy, n_rows, w, dx, false, std::forward<Extra>(extra));

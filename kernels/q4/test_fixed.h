@@ -11,7 +11,7 @@
 /// What the products of many rows in integers may be off by (docs/layout.md).
 namespace pocketlora::test {
 
-/// What the integers of a product are, as docs/layout.md says.
+/// What the integers, or the bf16 values, of a product are, as docs/layout.md says.
 struct IntegerScheme {
   Compute compute;
   const char* name;
@@ -23,6 +23,8 @@ struct IntegerScheme {
   double (*unit)(const double* x, int64_t count, int64_t chunk, double largest);
   /// Columns of a chunk of the forward product for groups of that size.
   int64_t (*forward_chunk)(int64_t group);
+  /// What a product of two values may be off by besides, of its magnitude.
+  double relative;
 };
 
 /// The sum of the magnitudes may reach 2^31 / largest, less half a unit for each value and 2^-12 of it (fp32), and each
@@ -45,8 +47,10 @@ inline double byte_unit(const double* x, int64_t count, int64_t, double) {
 }
 
 inline const IntegerScheme kIntegerSchemes[] = {
-    {Compute::kInt16, "int16", 7854.0, 10000.0, sum_unit, [](int64_t group) { return group; }},
-    {Compute::kInt8, "int8", 124.0, 127.0, byte_unit, [](int64_t group) { return std::min<int64_t>(group, 64); }},
+    {Compute::kInt16, "int16", 7854.0, 10000.0, sum_unit, [](int64_t group) { return group; }, 0.0},
+    {Compute::kInt8, "int8", 124.0, 127.0, byte_unit, [](int64_t group) { return std::min<int64_t>(group, 64); }, 0.0},
+    // Either value has 8 bits: half a unit is at most 2^-8 of it. Where the machine has no such product it is int16's.
+    {Compute::kBf16, "bf16", 7854.0, 10000.0, sum_unit, [](int64_t group) { return group; }, 0x1p-7 * (1 + 0x1p-9)},
 };
 
 /// One product: half a unit of either factor times the other, and the product of both halves.
@@ -70,7 +74,7 @@ inline double forward_bound(const IntegerScheme& scheme, const TestMatrix& w, co
       sum += std::abs(x[static_cast<size_t>(k)] * static_cast<double>(w.value(n, k)));
     }
   }
-  return bound + sum_bound(m.cols, sum);
+  return bound + scheme.relative * sum + sum_bound(m.cols, sum);
 }
 
 /// Of dx[k] for one row of dy: a chunk is 64 rows of W.
@@ -91,7 +95,7 @@ double backward_bound(const IntegerScheme& scheme, const TestMatrix& w, const Ro
       sum += std::abs(dy[static_cast<size_t>(n)] * static_cast<double>(w.value(n, k)));
     }
   }
-  return bound + sum_bound(m.rows, sum);
+  return bound + scheme.relative * sum + sum_bound(m.rows, sum);
 }
 
 inline const IntegerScheme& int16_scheme() { return kIntegerSchemes[0]; }

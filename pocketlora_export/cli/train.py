@@ -123,7 +123,8 @@ POSITIVE = click.IntRange(min=1)
 @click.option(
     "--compute", type=click.Choice(COMPUTES), default="fp32", show_default=True,
     help="Products of the layers and the head: fp32, int16 (gradients a few 1e-4 off), int8 (3 % off, where the CPU "
-    "multiplies bytes; elsewhere int16 for passes of more than 16 tokens), or the faster of the first two here.",
+    "multiplies bytes; elsewhere int16 for passes of more than 16 tokens), bf16 (where the CPU multiplies matrices of "
+    "bf16; elsewhere int16), or the faster of the first two here.",
 )  # fmt: skip
 @click.option(
     "--recompute", type=click.Choice(["auto", "full", "selective"]), default="auto", show_default=True,

@@ -123,8 +123,8 @@ void add_compute(CLI::App* command, TrainOptions* o) {
       ->add_option(
           "--compute", o->compute,
           "Products of the layers and the head: fp32 (default), int16 (gradients a few 1e-4 off), int8 (3 % off, "
-          "where the CPU multiplies bytes; elsewhere int16 for passes of more than 16 tokens), or auto, the faster "
-          "of the first two here")
+          "where the CPU multiplies bytes; elsewhere int16 for passes of more than 16 tokens), bf16 (where the CPU "
+          "multiplies matrices of bf16; elsewhere int16), or auto, the faster of the first two here")
       ->transform(CLI::CheckedTransformer(kComputes));
 }
 

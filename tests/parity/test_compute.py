@@ -1,4 +1,4 @@
-"""Sessions that compute in integers against Hugging Face, and against themselves in fp32."""
+"""Sessions that compute in integers or bf16 against Hugging Face, and against themselves in fp32."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from tests.conftest import BundleFactory
 from tests.parity.test_gradients import MODELS
 from tests.support.models import TinyModel
 from tests.support.oracle import gradients, load_adapter, logits_of, random_rows, relative_error
-from tests.support.tolerance import int8_bound, int8_gradient_bound, int16_bound, int16_gradient_bound
+from tests.support.tolerance import (
+    bf16_bound,
+    bf16_gradient_bound,
+    int8_bound,
+    int8_gradient_bound,
+    int16_bound,
+    int16_gradient_bound,
+)
 
 LENGTH = 48
 
@@ -33,7 +40,11 @@ def _logits(engine: Engine, tokens: Any, adapters: AdapterSet, compute: Compute,
     return np.stack(rows)
 
 
-BOUNDS: dict[Compute, Callable[[TinyModel], float]] = {"int16": int16_bound, "int8": int8_bound}
+BOUNDS: dict[Compute, Callable[[TinyModel], float]] = {
+    "int16": int16_bound,
+    "int8": int8_bound,
+    "bf16": bf16_bound,
+}
 
 
 @pytest.mark.parametrize("compute", BOUNDS)
@@ -74,6 +85,7 @@ def test_auto_is_one_of_the_two(tiny_bundle: Any, open_engine: Any) -> None:
 GRADIENT_BOUNDS: dict[Compute, Callable[[TinyModel], float]] = {
     "int16": int16_gradient_bound,
     "int8": int8_gradient_bound,
+    "bf16": bf16_gradient_bound,
 }
 
 
@@ -87,7 +99,7 @@ def test_gradients(
     open_engine: Any,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Loss and all LoRA gradients of a training step in integers, against autograd in fp32."""
+    """Loss and all LoRA gradients of a training step in integers or bf16, against autograd in fp32."""
     tiny = MODELS[name]
     made = make_bundle(tiny)
     engine, folder = open_engine(made), peft_adapter(made)

@@ -47,6 +47,19 @@ def int16_bound(tiny: TinyModel) -> float:
     return min(1e-3, forward_bound(tiny) + 24 * 2.0**-14 * (CHAIN * tiny.layers + 1))
 
 
+def bf16_gradient_bound(tiny: TinyModel) -> float:
+    """The same as gradient_bound() where products are computed in bf16, or in int16: errors of products add in squares.
+
+    A product of many random rows is off by 2.5e-3 of its norm (linear4_integers_test.cc); four deviations.
+    """
+    return int16_gradient_bound(tiny) + 4 * 2.5e-3 * math.sqrt(2 * (CHAIN * tiny.layers + 1))
+
+
+def bf16_bound(tiny: TinyModel) -> float:
+    """The same as int16_bound(), which the products of few rows keep, where those of many rows are computed in bf16."""
+    return int16_bound(tiny) + 4 * 2.5e-3 * math.sqrt(CHAIN * tiny.layers + 1)
+
+
 def int8_gradient_bound(tiny: TinyModel) -> float:
     """The same as gradient_bound() where products are computed in 8-bit integers: errors of products add in squares.
 

@@ -250,9 +250,11 @@ typedef enum pl_compute {
   PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off by about 6e-5 of its size, one of the
                            backward by 1e-4 */
   PL_COMPUTE_INT8 = 2,  /**< 8-bit integers with exact sums; a product is off by about 1 %, gradients by 3 %. More than
-                           16 rows only where the CPU multiplies bytes (AVX-512 VNNI, NEON's dot products), elsewhere
-                           as PL_COMPUTE_INT16 */
-  PL_COMPUTE_AUTO = 3   /**< fp32 or int16, whichever is faster on this machine */
+                           16 rows only where the CPU multiplies bytes (AVX-512 VNNI, NEON's dot products; with AMX
+                           they are bf16, faster and closer), elsewhere as PL_COMPUTE_INT16 */
+  PL_COMPUTE_AUTO = 3,  /**< fp32 or int16, whichever is faster on this machine */
+  PL_COMPUTE_BF16 = 4   /**< bfloat16 with fp32 sums; a product is off by about 0.3 %. More than 16 rows, where the CPU
+                           multiplies matrices of bf16 (AMX, NEON with FEAT_BF16), elsewhere as PL_COMPUTE_INT16 */
 } pl_compute;
 
 typedef struct pl_session_options {

@@ -211,8 +211,9 @@ TEST(Arguments, DefaultsAreTheDocumentedOnes) {
 TEST(Arguments, ComputeIsAPlCompute) {
   EXPECT_EQ(read_compute(PL_COMPUTE_INT16).value(), Compute::kInt16);
   EXPECT_EQ(read_compute(PL_COMPUTE_INT8).value(), Compute::kInt8);
+  EXPECT_EQ(read_compute(PL_COMPUTE_BF16).value(), Compute::kBf16);
   EXPECT_EQ(read_compute(PL_COMPUTE_AUTO).value(), fastest_compute());
-  EXPECT_TRUE(fails_with(read_compute(static_cast<pl_compute>(4)).status(), PL_INVALID_ARGUMENT, {"compute", "4"}));
+  EXPECT_TRUE(fails_with(read_compute(static_cast<pl_compute>(5)).status(), PL_INVALID_ARGUMENT, {"compute", "5"}));
 }
 
 TEST(Arguments, ASuccessKeepsTheLastMessage) {

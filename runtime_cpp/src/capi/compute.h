@@ -11,7 +11,8 @@ inline Result<Compute> read_compute(pl_compute given) {
   static_assert(PL_COMPUTE_FLOAT32 == static_cast<int>(Compute::kFloat32), "one numbering");
   static_assert(PL_COMPUTE_INT16 == static_cast<int>(Compute::kInt16), "one numbering");
   static_assert(PL_COMPUTE_INT8 == static_cast<int>(Compute::kInt8), "one numbering");
-  if (given < PL_COMPUTE_FLOAT32 || given > PL_COMPUTE_AUTO) {
+  static_assert(PL_COMPUTE_BF16 == static_cast<int>(Compute::kBf16), "one numbering");
+  if (given < PL_COMPUTE_FLOAT32 || given > PL_COMPUTE_BF16) {
     return error(PL_INVALID_ARGUMENT, "compute: expected a pl_compute, found %d", static_cast<int>(given));
   }
   return given == PL_COMPUTE_AUTO ? fastest_compute() : static_cast<Compute>(given);

@@ -143,7 +143,7 @@ TEST_F(PrefixCacheTest, RowsAreOfOneSetOneWeightOneFormatAndOneCompute) {
     prefill(session.get(), prompt);
     EXPECT_EQ(copied(session.get()), 0);
   }
-  for (const pl_compute compute : {PL_COMPUTE_FLOAT32, PL_COMPUTE_INT16, PL_COMPUTE_INT8}) {
+  for (const pl_compute compute : {PL_COMPUTE_FLOAT32, PL_COMPUTE_INT16, PL_COMPUTE_INT8, PL_COMPUTE_BF16}) {
     pl_session_options options = session_options();
     options.compute = compute;
     options.context_length = 64;
