@@ -40,6 +40,9 @@ HEADERS = """
 #include "kernels/common/bytes_neon_i8mm.h"
 #include "kernels/common/many_bytes_neon_i8mm.h"
 #endif
+#ifdef __ARM_FEATURE_BF16_VECTOR_ARITHMETIC
+#include "kernels/common/many_bf16_neon.h"
+#endif
 #include "kernels/q4/products.h"
 using namespace pocketlora;
 """
@@ -47,6 +50,7 @@ TILE = "gemm::micro<Neon, Neon::kTileRows, Neon::kTilePanels, {}>({})"
 TILE_ARGUMENTS = "const float*, int64_t, const float*, int64_t, int64_t, float*, int64_t, bool"
 # As in kernels/CMakeLists.txt.
 BASELINE, DOT, I8MM = "armv8-a", "armv8.2-a+dotprod", "armv8.2-a+dotprod+i8mm"
+BF16 = f"{I8MM}+bf16"
 
 
 def few_rows(template: str, vectors: str, rows: str, table: str = "CodeTable") -> str:
@@ -75,6 +79,12 @@ def many_rows(vectors: str, chunk: int) -> str:
     return f"template void bytes_gemm::micro_by_chunks<{vectors}, {chunk}, {vectors}::kRegisterRows>({arguments});"
 
 
+def bf16_tile() -> str:
+    """The register tile of a product of many rows in bf16, forward as backward."""
+    arguments = "const uint16_t*, int64_t, const uint16_t*, int64_t, int64_t, float*, int64_t, bool"
+    return f"template void ManyBf16Neon::multiply<3, 1>({arguments});"
+
+
 class Kernel(NamedTuple):
     """A template's instance, what it is compiled for, and the multiply-accumulates of a chunk that has its scales."""
 
@@ -92,6 +102,7 @@ KERNELS = {
     "int8 product, SMMLA, the integers": Kernel(many_rows("ManyBytesNeonI8mm", 64), I8MM),
     "int8 product, SMMLA, chunks of 64": Kernel(many_rows("ManyBytesNeonI8mm", 64), I8MM, 6 * 16 * 64),
     "int8 product, SMMLA, chunks of 32": Kernel(many_rows("ManyBytesNeonI8mm", 32), I8MM, 6 * 16 * 32),
+    "bf16 product, BFMMLA": Kernel(bf16_tile(), BF16),
     "one row, fp32": Kernel(fp32_rows(1), BASELINE),
     "one row, int8": Kernel(integer_rows("BytesNeon", 1), BASELINE),
     "one row, int8, SDOT": Kernel(integer_rows("BytesNeonDot", 1), DOT),
@@ -106,7 +117,7 @@ KERNELS = {
 # Multiply-accumulates of an instruction on 128 bits, by its name and its first two operands' elements.
 MACS = {
     "fmla 4s 4s": 4, "smull 4s 4h": 4, "smlal 4s 4h": 4, "smull2 4s 8h": 4, "smlal2 4s 8h": 4,
-    "smull 8h 8b": 8, "smlal 8h 8b": 8, "smull2 8h 16b": 8, "smlal2 8h 16b": 8, "sdot 4s 16b": 16, "smmla 4s 16b": 32,
+    "smull 8h 8b": 8, "smlal 8h 8b": 8, "smull2 8h 16b": 8, "smlal2 8h 16b": 8, "sdot 4s 16b": 16, "smmla 4s 16b": 32, "bfmmla 4s 8h": 16,
 }  # fmt: skip
 KINDS = {
     "load": r"ld\w*", "store": r"st\w*", "look-up, shuffle": r"tbl|tbx|zip\d|uzp\d|trn\d|ext|dup|ushll2?|sshll2?|mov",

@@ -74,7 +74,8 @@ def session_options(function: F) -> F:
             default="auto",
             show_default=True,
             help="Products of prompts and new tokens: fp32, int16 (about 6e-5 off), int8 (about 1 % off), bf16 "
-            "(0.3 % off where the CPU multiplies matrices of bf16; elsewhere int16), or the faster of the first two here.",
+            "(0.3 % off where the CPU multiplies matrices of bf16; elsewhere int16), or the faster of the first two "
+            "here.",
         ),
     )
 
