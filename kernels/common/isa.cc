@@ -52,11 +52,12 @@ bool amx_permitted() {
 
 bool has_amx() {
   static const bool has = [] {
-    constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAvx512Bf16 = 1u << 5;
+    constexpr unsigned kVbmi = 1u << 1, kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAvx512Bf16 = 1u << 5;
     unsigned eax, ebx, ecx, edx, eax1, ebx1, ecx1, edx1;
     if (!has_avx512_vnni() || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
     if (__get_cpuid_count(7, 1, &eax1, &ebx1, &ecx1, &edx1) == 0) return false;
-    return (edx & kAmxBf16) != 0 && (edx & kAmxTile) != 0 && (eax1 & kAvx512Bf16) != 0 && amx_permitted();
+    const bool tiles = (edx & kAmxBf16) != 0 && (edx & kAmxTile) != 0;
+    return tiles && (ecx & kVbmi) != 0 && (eax1 & kAvx512Bf16) != 0 && amx_permitted();
   }();
   return has;
 }

@@ -13,7 +13,7 @@ enum class Isa : int {
   kAvx512Vnni = 4,  ///< kAvx512 with the integer dot products
   kNeonDot = 5,     ///< kNeon with the dot products of bytes (FEAT_DotProd)
   kNeonI8mm = 6,    ///< kNeonDot with the matrix products of bytes (FEAT_I8MM)
-  kAmx = 7,         ///< kAvx512Vnni with the tiles of AMX, for bf16, and conversions to bf16
+  kAmx = 7,         ///< kAvx512Vnni with the tiles of AMX for bf16, its conversions, and permutations of bytes (VBMI)
   kNeonBf16 = 8,    ///< kNeonI8mm with the matrix products of bf16 (FEAT_BF16)
 };
 

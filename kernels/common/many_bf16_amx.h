@@ -99,12 +99,23 @@ struct ManyBf16Amx : Avx512 {
     rows[0] = _mm512_permutexvar_epi16(both, even);
     rows[1] = _mm512_permutexvar_epi16(_mm512_srli_epi16(both, 4), odd);
   }
+  /// The same in the order that store_panels() takes: of 8 columns in 128 bits, 4 of the first panel and 4 of the second.
+  /// A look-up does not read an index's upper byte.
+  static void decode_columns(const uint8_t* codes, Table even, Table odd, I rows[2]) {
+    const __m512i lanes = _mm512_setr_epi64(0, 0, 0x0404040404040404, 0x0404040404040404, 0x0808080808080808,
+                                            0x0808080808080808, 0x0C0C0C0C0C0C0C0C, 0x0C0C0C0C0C0C0C0C);
+    const __m128i in_lane = _mm_setr_epi8(0, 0, 1, 1, 2, 2, 3, 3, 16, 16, 17, 17, 18, 18, 19, 19);
+    const __m512i order = _mm512_add_epi8(_mm512_broadcast_i32x4(in_lane), lanes);
+    const __m256i line = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+    const __m512i both = _mm512_permutexvar_epi8(order, _mm512_castsi256_si512(line));
+    rows[0] = _mm512_permutexvar_epi16(both, even);
+    rows[1] = _mm512_permutexvar_epi16(_mm512_srli_epi16(both, 4), odd);
+  }
   /// 32 columns of two rows as two panels of 16 columns, the rows of a column side by side. @param panel elements from
   /// one panel to the next.
   static void store_panels(const I rows[2], uint16_t* out, int64_t panel) {
-    const __m512i low = _mm512_unpacklo_epi16(rows[0], rows[1]), high = _mm512_unpackhi_epi16(rows[0], rows[1]);
-    store(out, _mm512_permutex2var_epi64(low, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high));
-    store(out + panel, _mm512_permutex2var_epi64(low, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), high));
+    store(out, _mm512_unpacklo_epi16(rows[0], rows[1]));
+    store(out + panel, _mm512_unpackhi_epi16(rows[0], rows[1]));
   }
 
  private:

@@ -97,6 +97,9 @@ struct ManyBf16Neon : Neon {
       look_up(odd, vshrq_n_u8(both, 4), rows[1].val + 2 * i);
     }
   }
+  static void decode_columns(const uint8_t* codes, const Table& even, const Table& odd, I rows[2]) {
+    decode(codes, even, odd, rows);
+  }
   static void store_panels(const I rows[4], uint16_t* out, int64_t panel) {
     PL_UNROLL for (int i = 0; i < 4; ++i) {
       const uint16x8x2_t a = vzipq_u16(rows[0].val[i], rows[1].val[i]);

@@ -163,7 +163,7 @@ void decode_bf16_columns(const Q4Matrix& w, const typename T::Codebook& codebook
               tables[r + 1] = T::scaled_table(codebook, scale[1]);
             }
             if (q == 0) T::prefetch_far(line + ahead);
-            T::decode(line + q * bf16_gemm::kChunk, tables[r], tables[r + 1], values + r);
+            T::decode_columns(line + q * bf16_gemm::kChunk, tables[r], tables[r + 1], values + r);
           }
           T::store_panels(values, out + (4 * half + 2 * q) * panel + (t * kTileRows + row) * bf16_gemm::kPanel, panel);
         }
