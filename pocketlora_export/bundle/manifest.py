@@ -214,7 +214,7 @@ class BlockStages(_Model):
     """What to call for one layer, and what to bind. `window`: keys that a token sees at most, itself included.
 
     `methods` by role: forward and backward, and maybe forward_keep and backward_kept, which pass products from one to
-    the other; or prefill and decode.
+    the other; or prefill and decode, and maybe keys, with which a prefill computes of the last layer what it needs.
     """
 
     layer: Count

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pocketlora_export.bundle.manifest import BlockStages, End, Input, Manifest, Method, Program, Site, Stages
 
 Rank = int | str
-# Methods that a layer has both of, or neither.
-_KEEPING = {"forward_keep", "backward_kept"}
+_ROLES = {"train": {"forward", "backward"}, "infer": {"prefill", "decode"}}
+# Methods that a layer has all of, or none.
+_FURTHER = {"train": {"forward_keep", "backward_kept"}, "infer": {"keys"}}
 
 
 def _weight_problems(
@@ -80,13 +81,13 @@ def _stage_problems(manifest: Manifest, stages: Stages, program: Program) -> Ite
         yield from _end_problems(where, end, methods, shapes)
     if [b.layer for b in stages.blocks] != list(range(manifest.model.num_layers)):
         yield f"{where}: blocks are not the layers 0 to {manifest.model.num_layers - 1}"
-    roles = {"train": {"forward", "backward"}, "infer": {"prefill", "decode"}}[stages.kind]
+    roles = _ROLES[stages.kind]
     for block in stages.blocks:
         at = f"{where}, layer {block.layer}"
-        further = _KEEPING & set(block.methods) and _KEEPING if stages.kind == "train" else set[str]()
+        further = _FURTHER[stages.kind] & set(block.methods) and _FURTHER[stages.kind]
         if set(block.methods) != roles | further:
             yield f"{at}: methods are {sorted(block.methods)}, expected {sorted(roles | further)}"
-        elif further:
+        elif further and stages.kind == "train":
             yield from _kept_problems(at, block, methods)
         for name in block.methods.values():
             if name not in methods:

@@ -20,11 +20,11 @@ class LoraSite:
 
 @dataclass(frozen=True)
 class Block:
-    """One kind of decoder layer: its training forward and its two inference stages.
+    """One kind of decoder layer: its training forward and its inference stages.
 
     `forward_keep`: the training forward with the products worth keeping as further outputs, "<linear layer>.kept".
-    `forward_known`: with those as inputs; it is there for its gradient. `window`: keys that a token sees at most,
-    itself included; None = all before it.
+    `forward_known`: with those as inputs; it is there for its gradient. `keys`: the prefill of rows that only leave
+    keys and values. `window`: keys that a token sees at most, itself included; None = all before it.
     """
 
     forward: Stage
@@ -32,6 +32,7 @@ class Block:
     forward_known: Stage
     prefill: Stage
     decode: Stage
+    keys: Stage
     window: int | None = None
 
 

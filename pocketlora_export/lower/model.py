@@ -18,7 +18,7 @@ from pocketlora_export.lower.coverage import largest_sizes, stage_coverage
 from pocketlora_export.lower.planned import fixed_dimensions, planned_tensors
 from pocketlora_export.lower.registry import backend_named
 from pocketlora_export.lower.spec import BlockBinding, EndBinding, MethodSpec, PortSpec, ProgramSpec, StageBinding
-from pocketlora_export.lower.stages import TRAIN_ROLES, ProgramStages, infer_stages, train_stages
+from pocketlora_export.lower.stages import INFER_ROLES, TRAIN_ROLES, ProgramStages, infer_stages, train_stages
 
 Progress = Callable[[str], None]
 DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.uint8: "uint8"}
@@ -129,11 +129,12 @@ def _lower_plan(
 
 def progress_steps(decoder: Decoder, backend: Backend) -> int:
     """How many times `lower_model` calls its progress function."""
-    # Of each program: embed, head and the writing; of each kind of layer, or of each layer, its methods.
+    # Of each program: embed, head and the writing; of each kind of layer, or of each layer, its methods; and the last
+    # layer's keys and values.
     ends = 2 * 3
     if backend.lower_decoder is not None:
         return ends + len(decoder.layer_kinds) * 2 * 2
-    return ends + len(decoder.blocks) * (len(TRAIN_ROLES) + 2)
+    return ends + len(decoder.blocks) * (len(TRAIN_ROLES) + len(INFER_ROLES)) + 1
 
 
 def lower_model(

@@ -12,6 +12,7 @@ from pocketlora_export.lower.spec import Kind
 
 # The last two keep the first products of the MLP for the backward instead of computing them again.
 TRAIN_ROLES = ("forward", "backward", "forward_keep", "backward_kept")
+INFER_ROLES = ("prefill", "decode")
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,18 @@ def train_stages(decoder: Decoder, limits: Limits, keeping: bool = True) -> Prog
     )
 
 
-def infer_stages(decoder: Decoder, limits: Limits) -> ProgramStages:
-    """The stages of the inference program."""
+def _infer_blocks(kind: str, block: Block, rows: int, roles: tuple[str, ...]) -> list[tuple[Stage, int]]:
+    stages = {"prefill": (block.prefill, rows), "keys": (block.keys, rows), "decode": (block.decode, 1)}
+    return [(_suffixed(stage, kind), largest) for stage, largest in (stages[role] for role in roles)]
+
+
+def infer_stages(decoder: Decoder, limits: Limits, keys: bool = True) -> ProgramStages:
+    """The stages of the inference program; `keys`: for the last layer's kind that of keys and values alone, too."""
     rows = limits.prefill_t_max
-    blocks = [
-        (_suffixed(stage, kind), largest)
-        for kind, block in decoder.blocks.items()
-        for stage, largest in ((block.prefill, rows), (block.decode, 1))
-    ]
+    last = decoder.layer_kinds[-1] if keys else None
+    roles = {kind: (*INFER_ROLES, *(("keys",) if kind == last else ())) for kind in decoder.blocks}
+    blocks = [pair for kind, block in decoder.blocks.items() for pair in _infer_blocks(kind, block, rows, roles[kind])]
     stages = ((decoder.embed, rows), *blocks, (decoder.head, 1))
     return ProgramStages(
-        "infer",
-        stages,
-        decoder.head,
-        lambda kind: {"prefill": f"block_prefill{kind}", "decode": f"block_decode{kind}"},
+        "infer", stages, decoder.head, lambda kind: {role: f"block_{role}{kind}" for role in roles[kind]}
     )

@@ -27,7 +27,8 @@ WINDOW_RELEASE = 64
 PORT_BYTES = 360
 # What the manifest's `scratch` assumes, and how many entries a table by rows has at most.
 THREADS, ROW_STEPS = 4, 12
-_ORDER = ("embed", "block_forward", "head_loss", "block_backward", "block_prefill", "head", "block_decode")
+_TRAINING = ("embed", "block_forward", "head_loss", "block_backward")
+_ORDER = (*_TRAINING, "block_prefill", "block_keys", "head", "block_decode")
 
 
 @dataclass(frozen=True)

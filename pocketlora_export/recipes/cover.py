@@ -72,10 +72,11 @@ def cover_steps(kinds: tuple[Kind, ...]) -> int:
 
 
 def _stages(kind: Kind, decoder: Decoder, limits: Limits, backend: Backend) -> ProgramStages:
+    # A backend that lowers each layer has none of the methods that need not be there.
+    further = backend.lower_decoder is None
     if kind == "infer":
-        return infer_stages(decoder, limits)
-    # A backend that lowers each layer has no methods that keep products.
-    return train_stages(decoder, limits, keeping=backend.lower_decoder is None)
+        return infer_stages(decoder, limits, keys=further)
+    return train_stages(decoder, limits, keeping=further)
 
 
 def _decoder(config: Mapping[str, Any], name: str, recipe: Recipe) -> Decoder:

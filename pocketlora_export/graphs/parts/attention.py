@@ -49,6 +49,10 @@ class SelfAttention:
         norms = [norm for norm in (self.query_norm, self.key_norm) if norm is not None]
         return [*self.qkv.linears(), self.output, *norms]
 
+    def key_value_parts(self) -> list[Linear | Norm]:
+        """Those of them that new keys and values come from."""
+        return [*self.qkv.key_value_linears(), *([] if self.key_norm is None else [self.key_norm])]
+
     def activations(self) -> list[InputSpec]:
         """The rotary table, where there is one."""
         return [] if self.rotary is None else [runtime_input(self.rotary.name, ("N", self.rotary.dim))]
@@ -90,3 +94,8 @@ class SelfAttention:
         q, k, v = self.qkv(x, inputs)
         q, k = self._placed(q, self.query_norm, inputs), self._placed(k, self.key_norm, inputs)
         return self.output(core(q, k, v, inputs), inputs), k, v
+
+    def keys_values(self, x: Tensor, inputs: Tensors) -> tuple[Tensor, Tensor]:
+        """The new keys and values alone."""
+        k, v = self.qkv.keys_values(x, inputs)
+        return self._placed(k, self.key_norm, inputs), v

@@ -60,9 +60,14 @@ class DecoderBlock:
         """Tensors of the checkpoint in layer order, named relative to the layer."""
         return [weight for part in self._parts() for weight in part.weights()]
 
-    def _bound_inputs(self) -> tuple[InputSpec, ...]:
-        """Weights in layer order, then adapters in layer order."""
-        specs = [spec for part in self._parts() for spec in part.inputs()]
+    def _key_value_parts(self) -> list[Linear | Norm]:
+        """Those that new keys and values come from."""
+        norms = [] if self.attention_norm is None else [self.attention_norm]
+        return [*norms, *self.attention.key_value_parts()]
+
+    def _bound_inputs(self, parts: list[Linear | Norm] | None = None) -> tuple[InputSpec, ...]:
+        """Weights in layer order, then adapters in layer order; of all parts unless told of which."""
+        specs = [spec for part in (self._parts() if parts is None else parts) for spec in part.inputs()]
         ordered = [[spec for spec in specs if spec.source == source] for source in ("weight", "adapter")]
         return tuple(ordered[0] + ordered[1])
 
@@ -70,9 +75,13 @@ class DecoderBlock:
         y = y if norm is None else norm(y, inputs)
         return x + y if self.residual_scale == 1.0 else torch.add(x, y, alpha=self.residual_scale)
 
-    def _apply(self, inputs: Tensors, core: Core) -> _Applied:
+    def _read(self, inputs: Tensors) -> Tensor:
+        """What the attention reads of the stream."""
         x = inputs["hidden"]
-        read = x if self.attention_norm is None else self.attention_norm(x, inputs)
+        return x if self.attention_norm is None else self.attention_norm(x, inputs)
+
+    def _apply(self, inputs: Tensors, core: Core) -> _Applied:
+        x, read = inputs["hidden"], self._read(inputs)
         attended, k, v = self.attention(read, inputs, core)
         x = self._add(x, attended, self.attention_out_norm, inputs)
         if not self.parallel:
@@ -92,6 +101,7 @@ class DecoderBlock:
             known,
             self.cached_stage("prefill"),
             self.cached_stage("decode"),
+            self.keys_stage(),
             self.attention.window,
         )
 
@@ -131,6 +141,19 @@ class DecoderBlock:
             Stage("block_forward_known", inputs, forward.outputs, forward.function),
         )
 
+    def _new_rows(self) -> tuple[OutputSpec, ...]:
+        """New keys and values."""
+        return tuple(OutputSpec(kind, torch.float32, ("N", self.attention.kv_width)) for kind in ("k", "v"))
+
+    def keys_stage(self) -> Stage:
+        """The new rows of keys and values of a prefill [N, Hkv*D], and nothing else of the layer."""
+
+        def run(inputs: Tensors) -> tuple[Tensor, ...]:
+            return self.attention.keys_values(self._read(inputs), inputs)
+
+        inputs = (*self._activations(), *self._bound_inputs(self._key_value_parts()))
+        return Stage("block_keys", inputs, self._new_rows(), run)
+
     def cached_stage(self, name: str) -> Stage:
         """Inference over the KV cache: hidden -> hidden, and the new rows of keys and values [N, Hkv*D]."""
 
@@ -138,11 +161,9 @@ class DecoderBlock:
             applied = self._apply(inputs, self.attention.cached())
             return applied.hidden, applied.k, applied.v
 
-        width = self.attention.kv_width
         # Bytes: the runtime chooses the rows' format. fp32 is the largest.
-        row = f"K:{width * torch.float32.itemsize}"
+        row = f"K:{self.attention.kv_width * torch.float32.itemsize}"
         cache = [runtime_input(f"{kind}_cache", ("C", row), torch.uint8) for kind in ("k", "v")]
         inputs = (*self._activations(), runtime_input("past", (1,), torch.int64), *cache)
-        rows = [OutputSpec(kind, torch.float32, ("N", width)) for kind in ("k", "v")]
-        outputs = (self._hidden_output(), *rows)
+        outputs = (self._hidden_output(), *self._new_rows())
         return Stage(f"block_{name}", (*inputs, *self._bound_inputs()), outputs, run)

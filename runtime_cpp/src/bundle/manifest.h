@@ -81,8 +81,8 @@ struct StageSpec {
   std::map<std::string, std::string> weights;
 };
 
-/// One layer: method per role (forward, backward, and maybe forward_keep, backward_kept | prefill, decode), weights,
-/// and the adapter site behind each local name.
+/// One layer: method per role (forward, backward, and maybe forward_keep, backward_kept | prefill, decode, and maybe
+/// keys), weights, and the adapter site behind each local name.
 struct BlockSpec {
   int64_t layer = 0;
   std::map<std::string, std::string> methods;

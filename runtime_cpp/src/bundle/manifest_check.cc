@@ -52,7 +52,10 @@ class StageChecker {
         if (is_gradient_name(output.name)) check_site(method, output, gradient_input(output.name), sites);
       }
     }
-    for (const auto& [name, site] : sites) check_site_tensors(*spec, name, contract.gradients);
+    for (const auto& [name, site] : sites) {
+      if (contract.partial && !has_tensor(spec->inputs, name + ".weight")) continue;
+      check_site_tensors(*spec, name, contract.gradients);
+    }
   }
 
  private:
@@ -160,6 +163,7 @@ void check_block(const BlockSpec& block, bool train, const std::string& where, S
   if (train && block.methods.count("forward_keep") + block.methods.count("backward_kept") > 0) {
     roles.insert(roles.end(), {"forward_keep", "backward_kept"});
   }
+  if (!train && block.methods.count("keys") > 0) roles.push_back("keys");
   for (const auto& [role, method] : block.methods) {
     if (std::find(roles.begin(), roles.end(), role) != roles.end()) continue;
     problems->add(where + ".methods." + role + ": is not a known role");

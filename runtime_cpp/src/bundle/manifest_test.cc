@@ -326,6 +326,42 @@ TEST(Manifest, ALayerMayKeepProductsForTheBackward) {
   expect_problem(parse(document), "methods.forward_keep: is not a known role");
 }
 
+/// With a method that computes keys and values alone. It reads no weight of the layer's only site.
+json keys_manifest() {
+  json document = valid_manifest();
+  json& methods = document["programs"][1]["methods"];
+  json keys = methods[1];
+  keys["name"] = "block_keys";
+  keys["inputs"] = json::array({keys["inputs"][0], keys["inputs"][5]});
+  keys["outputs"].erase(0);
+  methods.push_back(keys);
+  document["stages"][1]["blocks"][0]["methods"]["keys"] = "block_keys";
+  return document;
+}
+
+TEST(Manifest, ALayerMayHaveAMethodForItsKeysAlone) {
+  const json valid = keys_manifest();
+  const Result<Manifest> manifest = parse_manifest(valid.dump(), "manifest.json");
+  ASSERT_TRUE(manifest.ok()) << manifest.status().message();
+  json document = valid;
+  const auto keys = [&document]() -> json& { return document["programs"][1]["methods"][4]; };
+  const json block = valid["programs"][1]["methods"][1];
+  keys()["inputs"].push_back(block["inputs"][1]);  // a weight with a site, whose adapter it must read, too
+  expect_problem(parse(document), "block_keys has no input 'self_attn.q_proj.lora_A'");
+  document = valid;
+  keys()["inputs"].push_back(block["inputs"].back());
+  expect_problem(parse(document), "block_keys: input 'v_cache' is not known");
+  document = valid;
+  keys()["outputs"].erase(1);
+  expect_problem(parse(document), "block_keys: expected one output 'v', found 0");
+  document = valid;
+  keys()["t_max"] = 1;
+  expect_problem(parse(document), "block_keys takes 1 to 1 rows, its stage must take 2 to 8");
+  document = valid;
+  document["stages"][0]["blocks"][0]["methods"]["keys"] = "block_forward";
+  expect_problem(parse(document), "methods.keys: is not a known role");
+}
+
 TEST(Manifest, TheRuntimesTensorsMustBeThoseOfTheirRole) {
   // Each runtime input and each output in turn: another name, another type, another shape, missing, or one too many.
   const json valid = valid_manifest();

@@ -29,13 +29,16 @@ void train_block(bool backward, const TensorSpec& hidden, StageContract* contrac
   contract->gradients = backward;
 }
 
-void infer_block(const ModelFacts& model, const TensorSpec& hidden, StageContract* contract) {
+void infer_block(bool keys, const ModelFacts& model, const TensorSpec& hidden, StageContract* contract) {
   const Dim row = fixed(model.num_kv_heads * model.head_dim);
-  contract->inputs = {hidden,
-                      {"past", DType::kInt64, {fixed(1)}},
-                      {"k_cache", DType::kUint8, {kCache, kCacheRow}},
-                      {"v_cache", DType::kUint8, {kCache, kCacheRow}}};
-  contract->outputs = {hidden, {"k", DType::kFloat32, {kRows, row}}, {"v", DType::kFloat32, {kRows, row}}};
+  contract->inputs = {hidden};
+  contract->outputs = {{"k", DType::kFloat32, {kRows, row}}, {"v", DType::kFloat32, {kRows, row}}};
+  contract->partial = keys;
+  if (keys) return;
+  contract->inputs.insert(contract->inputs.end(), {{"past", DType::kInt64, {fixed(1)}},
+                                                   {"k_cache", DType::kUint8, {kCache, kCacheRow}},
+                                                   {"v_cache", DType::kUint8, {kCache, kCacheRow}}});
+  contract->outputs.insert(contract->outputs.begin(), hidden);
 }
 
 void head(bool train, const ModelFacts& model, const TensorSpec& hidden, StageContract* contract) {
@@ -125,7 +128,8 @@ StageContract stage_contract(const Manifest& manifest, const std::string& kind, 
     contract.optional_inputs = rope_tables(model);
     contract.keeps = role == "forward_keep";
     contract.kept = role == "backward_kept";
-    train ? train_block(role == "backward" || contract.kept, hidden, &contract) : infer_block(model, hidden, &contract);
+    train ? train_block(role == "backward" || contract.kept, hidden, &contract)
+          : infer_block(role == "keys", model, hidden, &contract);
   }
   contract.single_row = !train && (role == "decode" || role == "head");
   if (contract.single_row) contract.rows_min = contract.rows_max = 1;

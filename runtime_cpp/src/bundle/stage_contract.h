@@ -16,11 +16,12 @@ struct StageContract {
   bool gradients = false;                   ///< two more outputs for each bound site
   bool keeps = false;                       ///< products as further outputs: float32 [N, columns]
   bool kept = false;                        ///< the same as further inputs
+  bool partial = false;                     ///< it reads some of the layer's weights, with the sites of those
   int64_t rows_min = 1, rows_max = 1;
 };
 
-/// @param role "embed", "head", "forward", "backward", "forward_keep", "backward_kept", "prefill" or "decode". @param
-/// kind "train" or "infer".
+/// @param role "embed", "head", "forward", "backward", "forward_keep", "backward_kept", "prefill", "keys" or "decode".
+/// @param kind "train" or "infer".
 StageContract stage_contract(const Manifest& manifest, const std::string& kind, const std::string& role);
 
 /// Compares a method with what its role needs. @param where starts each problem.

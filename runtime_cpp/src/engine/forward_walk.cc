@@ -8,7 +8,7 @@ Status ForwardWalk::run(const TokenRows& tokens) const {
   std::vector<OutputTensor> embedded = {{"hidden", hidden(0), hidden_bytes}};
   rope.add_outputs(&embedded);
   PL_RETURN_IF_ERROR(graph->run_embed(extents, {{"tokens", tokens.tokens}, {"positions", tokens.positions}}, embedded));
-  for (int64_t layer = 0; layer < graph->num_layers(); ++layer) {
+  for (int64_t layer = 0; layer < num_layers; ++layer) {
     if (before_block) PL_RETURN_IF_ERROR(before_block(layer));
     std::vector<InputTensor> inputs = {{"hidden", hidden(layer)}};
     rope.add_inputs(&inputs);

@@ -19,7 +19,8 @@ struct TokenRows {
 /// The forward walk, embed → block × L, the same for training, evaluation, prefill and decode.
 struct ForwardWalk {
   StageGraph* graph;
-  std::string role;  ///< of the blocks: "forward", "prefill" or "decode"
+  int64_t num_layers;  ///< from the first one on; those behind them are the caller's
+  std::string role;    ///< of the blocks: "forward", "prefill" or "decode"
   /// The role of a block, where blocks differ; may be empty.
   std::function<std::string(int64_t layer)> role_of;
   Extents extents;

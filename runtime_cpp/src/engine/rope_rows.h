@@ -15,8 +15,11 @@ struct RopeRows {
   float* data = nullptr;
   int64_t rows = 0;
 
-  void add_inputs(std::vector<InputTensor>* inputs) const {
-    for_each([inputs](const RopeTable& table, float* values, size_t) { inputs->push_back({table.name, values}); });
+  /// @param first the row that the block's first one is.
+  void add_inputs(std::vector<InputTensor>* inputs, int64_t first = 0) const {
+    for_each([inputs, first](const RopeTable& table, float* values, size_t) {
+      inputs->push_back({table.name, values + first * table.dim});
+    });
   }
   void add_outputs(std::vector<OutputTensor>* outputs) const {
     for_each([outputs](const RopeTable& table, float* values, size_t bytes) {

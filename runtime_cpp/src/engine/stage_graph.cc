@@ -170,7 +170,8 @@ Status StageGraph::run_block(int64_t layer, const std::string& role, const Exten
   const auto walk = down ? WeightStream::Walk::kDown : WeightStream::Walk::kUp;
   stream_->before_block(layer, walk);
   const Status status = run(call->second, extents, sites, inputs, outputs);
-  stream_->after_block(layer, walk, calls.count("backward") > 0);
+  // The layer's last row follows its keys.
+  if (role != "keys") stream_->after_block(layer, walk, calls.count("backward") > 0);
   return status;
 }
 

@@ -64,7 +64,10 @@ class StageGraph {
 
   Status run_embed(const Extents& extents, const std::vector<InputTensor>& inputs,
                    const std::vector<OutputTensor>& outputs);
-  /// @param role "forward", "backward", "forward_keep", "backward_kept", "prefill" or "decode".
+  bool has_role(int64_t layer, const std::string& role) const {
+    return blocks_[static_cast<size_t>(layer)].count(role) > 0;
+  }
+  /// @param role "forward", "backward", "forward_keep", "backward_kept", "prefill", "keys" or "decode".
   Status run_block(int64_t layer, const std::string& role, const Extents& extents, const SiteBindings& sites,
                    const std::vector<InputTensor>& inputs, const std::vector<OutputTensor>& outputs);
   Status run_head(const Extents& extents, const std::vector<InputTensor>& inputs,

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "bundle/checked_size.h"
-#include "engine/forward_walk.h"
 #include "kernels/common/scratch.h"
 #include "session/session_plan.h"
 
@@ -269,17 +268,35 @@ void Session::finish_chunk(int64_t rows) {
   logits_valid_ = false;
 }
 
+/// Where a layer's new rows go. Blocks read those before `past` only, so new fp32 rows may go straight to their place
+/// in the cache.
+void Session::add_new_rows(int64_t layer, int64_t past, int64_t rows, std::vector<OutputTensor>* outputs) const {
+  const size_t bytes = cache_.new_rows_bytes(rows);
+  outputs->insert(outputs->end(),
+                  {{"k", cache_.new_keys(layer, past), bytes}, {"v", cache_.new_values(layer, past), bytes}});
+}
+
+void Session::add_cache(int64_t layer, const int64_t* past, std::vector<InputTensor>* inputs) const {
+  inputs->insert(inputs->end(), {{"past", past}, {"k_cache", cache_.keys(layer)}, {"v_cache", cache_.values(layer)}});
+}
+
+/// Whether of the last layer only the last row is computed whole: logits come of it alone.
+bool Session::splits_last_layer(int64_t rows) const {
+  return rows > engine_->manifest().limits.prefill_t_min && graph_->has_role(graph_->num_layers() - 1, "keys");
+}
+
 Status Session::compute_chunk(int64_t rows) {
   const ComputeScope scope(compute_);
   const ModelFacts& model = engine_->manifest().model;
   const int64_t past = computed_;
   std::vector<int64_t> positions(static_cast<size_t>(rows));
-  for (int64_t i = 0; i < rows; ++i) positions[static_cast<size_t>(i)] = past + i;
-  const size_t new_bytes = cache_.new_rows_bytes(rows);
+  std::iota(positions.begin(), positions.end(), past);
+  const bool splits = splits_last_layer(rows);
   last_hidden_ = nullptr;  // lies where the blocks write
 
   ForwardWalk walk;
   walk.graph = graph_;
+  walk.num_layers = graph_->num_layers() - (splits ? 1 : 0);
   walk.role = rows == 1 ? "decode" : "prefill";
   walk.extents.rows = rows;
   walk.extents.cache = capacity();
@@ -288,19 +305,47 @@ Status Session::compute_chunk(int64_t rows) {
   walk.rope = {&model, rope_.as<float>(), rows};
   walk.hidden_bytes = static_cast<size_t>(rows * model.hidden_size) * sizeof(float);
   walk.hidden = [this](int64_t layer) { return hidden_[layer % 2].as<float>(); };
-  // The op reads rows before `past` only, so new fp32 rows may go straight to their place in the cache.
   walk.extra = [&](int64_t layer, std::vector<InputTensor>* inputs, std::vector<OutputTensor>* outputs) {
-    inputs->insert(inputs->end(),
-                   {{"past", &past}, {"k_cache", cache_.keys(layer)}, {"v_cache", cache_.values(layer)}});
-    outputs->insert(outputs->end(),
-                    {{"k", cache_.new_keys(layer, past), new_bytes}, {"v", cache_.new_values(layer, past), new_bytes}});
+    add_cache(layer, &past, inputs);
+    add_new_rows(layer, past, rows, outputs);
   };
   walk.before_block = [this](int64_t) { return check_cancelled(); };
   walk.after_block = [&](int64_t layer) { cache_.store(layer, past, rows); };
   PL_RETURN_IF_ERROR(walk.run({tokens_.data() + past, positions.data()}));
-  last_hidden_ = walk.hidden(graph_->num_layers()) + (rows - 1) * model.hidden_size;
+  if (splits) PL_RETURN_IF_ERROR(compute_last_layer(walk));
+  last_hidden_ = walk.hidden(graph_->num_layers()) + (splits ? 0 : rows - 1) * model.hidden_size;
   share_chunk(rows);
   finish_chunk(rows);
+  return Status();
+}
+
+/// Of all rows but the last one their keys and values, then the last one.
+Status Session::compute_last_layer(const ForwardWalk& walk) {
+  const int64_t layer = walk.num_layers;
+  Extents extents = walk.extents;
+  extents.rows -= 1;
+  std::vector<InputTensor> inputs = {{"hidden", walk.hidden(layer)}};
+  walk.rope.add_inputs(&inputs);
+  std::vector<OutputTensor> outputs;
+  add_new_rows(layer, computed_, extents.rows, &outputs);
+  PL_RETURN_IF_ERROR(check_cancelled());
+  PL_RETURN_IF_ERROR(graph_->run_block(layer, "keys", extents, walk.sites, inputs, outputs));
+  cache_.store(layer, computed_, extents.rows);
+  return compute_last_row(walk);
+}
+
+Status Session::compute_last_row(const ForwardWalk& walk) {
+  const int64_t layer = walk.num_layers, row = walk.extents.rows - 1, past = computed_ + row;
+  const int64_t width = engine_->manifest().model.hidden_size;
+  Extents extents = walk.extents;
+  extents.rows = 1;
+  std::vector<InputTensor> inputs = {{"hidden", walk.hidden(layer) + row * width}};
+  walk.rope.add_inputs(&inputs, row);
+  add_cache(layer, &past, &inputs);
+  std::vector<OutputTensor> outputs = {{"hidden", walk.hidden(layer + 1), static_cast<size_t>(width) * sizeof(float)}};
+  add_new_rows(layer, past, 1, &outputs);
+  PL_RETURN_IF_ERROR(graph_->run_block(layer, "decode", extents, walk.sites, inputs, outputs));
+  cache_.store(layer, past, 1);
   return Status();
 }
 

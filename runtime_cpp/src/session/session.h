@@ -10,6 +10,7 @@
 #include "common/result.h"
 #include "common/span.h"
 #include "engine/engine.h"
+#include "engine/forward_walk.h"
 #include "kernels/q4/compute.h"
 #include "session/kv_cache.h"
 #include "session/prefix_key.h"
@@ -87,6 +88,11 @@ class Session {
   int64_t next_chunk() const;
   Status compute_pending();
   Status compute_chunk(int64_t rows);
+  bool splits_last_layer(int64_t rows) const;
+  Status compute_last_layer(const ForwardWalk& walk);
+  Status compute_last_row(const ForwardWalk& walk);
+  void add_cache(int64_t layer, const int64_t* past, std::vector<InputTensor>* inputs) const;
+  void add_new_rows(int64_t layer, int64_t past, int64_t rows, std::vector<OutputTensor>* outputs) const;
   void finish_chunk(int64_t rows);
   bool shares_rows(int64_t rows) const;
   size_t shared_bytes(int64_t rows) const;

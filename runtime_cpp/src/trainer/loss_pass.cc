@@ -33,6 +33,7 @@ Result<LossPass::Output> LossPass::run() const {
   int64_t seed = 0;
   ForwardWalk walk;
   walk.graph = graph;
+  walk.num_layers = graph->num_layers();
   const auto keeps = [this](int64_t layer) { return kept != nullptr && kept->keeps(layer); };
   walk.role_of = [&](int64_t layer) { return keeps(layer) ? "forward_keep" : "forward"; };
   walk.extents = dims;
