@@ -117,7 +117,8 @@ KERNELS = {
 # Multiply-accumulates of an instruction on 128 bits, by its name and its first two operands' elements.
 MACS = {
     "fmla 4s 4s": 4, "smull 4s 4h": 4, "smlal 4s 4h": 4, "smull2 4s 8h": 4, "smlal2 4s 8h": 4,
-    "smull 8h 8b": 8, "smlal 8h 8b": 8, "smull2 8h 16b": 8, "smlal2 8h 16b": 8, "sdot 4s 16b": 16, "smmla 4s 16b": 32, "bfmmla 4s 8h": 16,
+    "smull 8h 8b": 8, "smlal 8h 8b": 8, "smull2 8h 16b": 8, "smlal2 8h 16b": 8, "sdot 4s 16b": 16, "smmla 4s 16b": 32,
+    "bfmmla 4s 8h": 16,
 }  # fmt: skip
 KINDS = {
     "load": r"ld\w*", "store": r"st\w*", "look-up, shuffle": r"tbl|tbx|zip\d|uzp\d|trn\d|ext|dup|ushll2?|sshll2?|mov",
