@@ -99,8 +99,8 @@ struct ManyBf16Amx : Avx512 {
     rows[0] = _mm512_permutexvar_epi16(both, even);
     rows[1] = _mm512_permutexvar_epi16(_mm512_srli_epi16(both, 4), odd);
   }
-  /// The same in the order that store_panels() takes: of 8 columns in 128 bits, 4 of the first panel and 4 of the second.
-  /// A look-up does not read an index's upper byte.
+  /// The same in the order that store_panels() takes: of 8 columns in 128 bits, 4 of the first panel and 4 of the
+  /// second. A look-up does not read an index's upper byte.
   static void decode_columns(const uint8_t* codes, Table even, Table odd, I rows[2]) {
     const __m512i lanes = _mm512_setr_epi64(0, 0, 0x0404040404040404, 0x0404040404040404, 0x0808080808080808,
                                             0x0808080808080808, 0x0C0C0C0C0C0C0C0C, 0x0C0C0C0C0C0C0C0C);

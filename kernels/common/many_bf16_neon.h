@@ -37,9 +37,7 @@ struct ManyBf16Neon : Neon {
         PL_UNROLL for (int p = 0; p < kBlocks; ++p) rows[p] = at(a + 2 * (p * 32 + k));
         PL_UNROLL for (int v = 0; v < 8; ++v) {
           const bfloat16x8_t columns = at(b + 8 * v);
-          PL_UNROLL for (int p = 0; p < kBlocks; ++p) {
-            squares[p][v] = vbfmmlaq_f32(squares[p][v], rows[p], columns);
-          }
+          PL_UNROLL for (int p = 0; p < kBlocks; ++p) { squares[p][v] = vbfmmlaq_f32(squares[p][v], rows[p], columns); }
           // GCC would load all columns first and spill sums for them.
           asm volatile("" : "+r"(b), "+w"(squares[kBlocks - 1][v]));
         }
@@ -61,9 +59,7 @@ struct ManyBf16Neon : Neon {
     return all;
   }
   using Neon::store;
-  static void store(uint16_t* p, const I& v) {
-    PL_UNROLL for (int i = 0; i < 4; ++i) vst1q_u16(p + 8 * i, v.val[i]);
-  }
+  static void store(uint16_t* p, const I& v) { PL_UNROLL for (int i = 0; i < 4; ++i) vst1q_u16(p + 8 * i, v.val[i]); }
   static void store_rows(const I rows[2], uint16_t* out) {
     PL_UNROLL for (int i = 0; i < 4; ++i) {
       const uint64x2_t even = vreinterpretq_u64_u16(rows[0].val[i]), odd = vreinterpretq_u64_u16(rows[1].val[i]);

@@ -161,7 +161,8 @@ double norm(const std::vector<double>& values) {
 /// have steps of their largest / 32767 or less, 64 of them are off by 8 / sqrt(12) steps: 7e-5 of W's size. W's own
 /// steps are 1e-4 of the largest scale, 1.5, of values of 0.58 on average, which is as much again. The error of the
 /// logits comes into dh with probabilities whose squares have a sum of at most 1. With int8 steps are 127: 1.8e-2 and
-/// 5.9e-3; the logits are off by 8e-3 s. With bf16 p is off by 1.5e-3 and W by 1.8e-3 of themselves, and the logits by 2.4e-3 s.
+/// 5.9e-3; the logits are off by 8e-3 s. With bf16 p is off by 1.5e-3 and W by 1.8e-3 of themselves, and the logits
+/// by 2.4e-3 s.
 void check_integers(Compute compute, double step_error, double logit_error) {
   for (const float deviation : {1.0f, 20.0f}) {
     HeadCase c({1700, 512, Quant::kNf4, 64}, 60, false, deviation);

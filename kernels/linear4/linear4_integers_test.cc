@@ -1,5 +1,5 @@
-// Products of more than 16 rows in integers and in bf16. Kernels without them compute in finer ones or in fp32, which every bound
-// allows.
+// Products of more than 16 rows in integers and in bf16. Kernels without them compute in finer ones or in fp32, which
+// every bound allows.
 
 #include <gtest/gtest.h>
 

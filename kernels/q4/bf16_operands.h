@@ -86,8 +86,7 @@ template <class T>
 bf16_gemm::Rows pack_bf16_rows(const float* x, int64_t ldx, int64_t n_rows, int64_t cols, ScratchFrame& frame) {
   constexpr int64_t kChunk = bf16_gemm::kChunk;
   const int64_t rows = gemm::round_up(n_rows, T::kRowsAtOnce), chunks = gemm::ceil_div(cols, kChunk);
-  auto* values =
-      static_cast<uint16_t*>(frame.bytes(static_cast<size_t>(chunks * rows * kChunk) * sizeof(uint16_t)));
+  auto* values = static_cast<uint16_t*>(frame.bytes(static_cast<size_t>(chunks * rows * kChunk) * sizeof(uint16_t)));
   parallel_for(0, rows / 2, 8, [&](int64_t first, int64_t last) {
     for (int64_t i = 2 * first; i < 2 * last; i += 2) {
       for (int64_t j = 0; j < chunks; ++j) {

@@ -78,8 +78,8 @@ void bf16_backward_product(const float* dy, int64_t ldy, int64_t n_rows, const Q
         const int64_t ahead = last ? w.tile_bytes() - t * w.panel_bytes() : kRowTiles * w.panel_bytes();
         decode_bf16_columns<T>(w, codebook, t, tiles, c, ahead, block, kPanelSize);
         bf16_gemm::multiply<T>({packed.values + t / 2 * packed.rows * bf16_gemm::kChunk, packed.rows},
-                               {block, kPanelSize}, gemm::ceil_div(cols, bf16_gemm::kPanel),
-                               gemm::ceil_div(tiles, 2), sums, kStep, t > 0);
+                               {block, kPanelSize}, gemm::ceil_div(cols, bf16_gemm::kPanel), gemm::ceil_div(tiles, 2),
+                               sums, kStep, t > 0);
       }
       for (int64_t i = 0; i < n_rows; ++i) {
         gemm::add_or_copy<T>(sums + i * kStep, cols, dx + i * w.cols + first_col, accumulate);
