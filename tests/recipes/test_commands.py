@@ -34,7 +34,7 @@ def test_verify(tiny_bundle: Bundled) -> None:
     assert "are as the manifest says" in _run("verify", tiny_bundle.bundle).stderr
     report = json.loads(_run("verify", tiny_bundle.bundle, "--json").stdout)
     assert report["ok"] is True
-    assert report["methods"] == 10
+    assert report["methods"] == 11
 
 
 def test_verify_a_damaged_bundle(tiny_bundle: Bundled, tmp_path: Path) -> None:
