@@ -62,6 +62,8 @@ def test_with_and_without_the_stage(
     # A value beside the middle between two steps may be stored as either: one step of one key, averaged over the keys.
     step = {"fp32": 0.0, "int8": 1 / 127 / math.sqrt(tiny.kv_heads * tiny.head_dim)}[cache_dtype]
     assert worst_row(found, whole) <= forward_bound(tiny) + step
+    # The last row of many is a product of few rows with the stage, which vectors add up in another order.
+    assert not all(np.array_equal(f, w) for f, w in zip(found, whole, strict=True))
     if cache_dtype == "fp32":
         expected = logits_of(load_adapter(made.dequantized, adapter), tokens)[np.cumsum(CALLS) - 1]
         assert worst_row(found, expected) <= forward_bound(tiny)
