@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import click
@@ -30,9 +30,10 @@ COMPUTES = {"fp32": 0, "int16": 1, "int8": 2, "bf16": 4}
 _OTHERWISE = {"int16": "fp32", "int8": "int16", "bf16": "int16"}
 PRODUCTS = ("forward", "backward")
 _GROUP = 64
-# docs/layout.md, half a unit of the largest: rows and codebook in 15 bits, a sign among them; 124 units or more; with
-# bf16, 8 bits of each value.
-_STEPS = {"int16": 2.0**-14, "int8": 0.5 / 124, "bf16": 2.0**-8}
+# docs/layout.md, half a unit of the largest: rows and codebook in 15 bits, a sign among them; 124 units or more.
+_STEPS = {"int16": 2.0**-14, "int8": 0.5 / 124}
+# Of a product's magnitude: either value is off by 2^-8 of itself.
+_BF16 = 2.0**-7 * (1 + 2.0**-9)
 
 
 def _library(kernels: Path) -> ctypes.CDLL:
@@ -62,7 +63,11 @@ class Linear:
         self.weight = dequantize(self.tiles, self.spec)
         self.given = {"forward": torch.randn(self.rows, into), "backward": torch.randn(self.rows, out)}
         self.made = {"forward": torch.empty(self.rows, out), "backward": torch.empty(self.rows, into)}
-        self.halves = {name: given.bfloat16() for name, given in {**self.given, "weight": self.weight}.items()}
+
+    @cached_property
+    def halves(self) -> dict[str, Tensor]:
+        """Weights and operands in bf16; made in the turn that is not kept."""
+        return {name: given.bfloat16() for name, given in {**self.given, "weight": self.weight}.items()}
 
     def torch(self, product: str) -> Tensor:
         """torch's product in fp32."""
@@ -83,9 +88,12 @@ class Linear:
         return made
 
     def bound(self, product: str, compute: str) -> Tensor:
-        """The most that ours may be off: two sums of fp32 in any order; in integers also their rounding."""
+        """The most that ours may be off: two sums of fp32 in any order; in integers and bf16 also their rounding."""
         x, w = self.given[product].abs(), (self.weight.t() if product == "forward" else self.weight).abs()
-        bound = 2 * len(w) * torch.finfo(torch.float32).eps * (x @ w)
+        magnitude = x @ w
+        bound = 2 * len(w) * torch.finfo(torch.float32).eps * magnitude
+        if compute == "bf16":
+            bound += _BF16 * magnitude
         if compute in _STEPS:
             rounding = x.amax(1, keepdim=True) * w.sum(0) + x.sum(1, keepdim=True) * w.amax()
             bound += _STEPS[compute] * rounding
