@@ -26,7 +26,13 @@ from benchmarks.roofline import Roofline
 from benchmarks.workload import Share
 
 OURS = "PocketLoRA NF4"
-PEFT = {"peft-fp32": "float32", "peft-bf16": "bfloat16", "peft-bnb": "bnb-nf4"}
+PEFT = {
+    "peft-fp32": "float32",
+    "peft-bf16": "bfloat16",
+    "peft-bnb": "bnb-nf4",
+    "peft-torchao": "torchao-nf4",
+    "peft-torchao-fp32": "torchao-nf4-fp32",
+}
 TRANSFORMERS = {"transformers-fp32": "float32", "transformers-bf16": "bfloat16"}
 ALL = (*PEFT, "llama.cpp", "executorch-8da4w", *TRANSFORMERS)
 

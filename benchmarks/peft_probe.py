@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 from pathlib import Path
@@ -12,7 +13,14 @@ import click
 
 from benchmarks.proc_status import process_memory
 
-BASES = ("float32", "bfloat16", "bnb-nf4")
+# The dtype of the activations, and of the weights where nothing else is said.
+BASES = {
+    "float32": "float32",
+    "bfloat16": "bfloat16",
+    "bnb-nf4": "bfloat16",
+    "torchao-nf4": "bfloat16",
+    "torchao-nf4-fp32": "float32",
+}
 
 
 def _load(model: Path, base: str) -> Any:
@@ -20,13 +28,30 @@ def _load(model: Path, base: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     if base != "bnb-nf4":
-        return AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, base))
+        net = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, BASES[base]))
+        return _torchao_nf4(net) if base.startswith("torchao") else net
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
     return AutoModelForCausalLM.from_pretrained(
         model, quantization_config=config, dtype=torch.bfloat16, device_map={"": "cpu"}
     )
+
+
+def _torchao_nf4(net: Any) -> Any:
+    """The linear layers of the blocks as torchao's NF4 tensors, as torchtune's QLoRA holds them.
+
+    Its second quantization wants whole groups of absmax values: of 256, or of the largest power of two that divides.
+    """
+    import torch
+    from torchao.quantization import to_nf4
+
+    for name, module in net.named_modules():
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            weight = module.weight.detach()
+            quantized = to_nf4(weight, 64, math.gcd(256, weight.numel() // 64))
+            module.weight = torch.nn.Parameter(quantized, requires_grad=False)
+    return net
 
 
 def probe(model: Path, base: str, rows: int, rank: int, steps: int, threads: int) -> dict[str, Any]:
@@ -51,7 +76,7 @@ def probe(model: Path, base: str, rows: int, rank: int, steps: int, threads: int
 
 @click.command(help=__doc__)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--base", type=click.Choice(BASES), default="float32", show_default=True)
+@click.option("--base", type=click.Choice(list(BASES)), default="float32", show_default=True)
 @click.option("--rows", default=128, show_default=True)
 @click.option("--rank", default=16, show_default=True)
 @click.option("--steps", default=5, show_default=True)

@@ -1,5 +1,8 @@
 """What a second thread brings to a training step: processes with one and with more threads in turn.
 
+Beside it what it brings to multiply-adds in registers, measured in the same turns: no program gains more, and where two
+processors are one core's, or its other users are busy, that is less than twice.
+
 Example: python -m benchmarks.scaling build/peers-work/1b/bundle --rows 128 --compute int16
 """
 
@@ -7,17 +10,58 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from benchmarks.results import Row, run_child, write
+from benchmarks.roofline import Roofline
 from pocketlora_export.runtime.session import COMPUTES
 
 
 def ratios(alone: list[float], together: list[float]) -> list[float]:
     """How much faster it was with more threads, turn by turn, from the least to the most."""
     return sorted(one / more for one, more in zip(alone, together, strict=True))
+
+
+Times = tuple[list[float], list[float]]
+
+
+def _in_turn(threads: int, turns: int, measure: Callable[[int], float]) -> Times:
+    """Seconds with one thread and with more, a pair for each turn."""
+    pairs = [(measure(1), measure(threads)) for _ in range(turns)]
+    return [one for one, _ in pairs], [more for _, more in pairs]
+
+
+def _registers(threads: int, turns: int) -> Times:
+    """Of 1e12 fp32 operations that wait for no memory."""
+    roofline = Roofline()
+    return _in_turn(threads, turns, lambda count: 1e12 / roofline.flops("native", count))
+
+
+def _steps(bundle: Path, threads: int, turns: int, options: tuple[object, ...]) -> Times:
+    """Of a training step, each run in a process of its own."""
+
+    def step(count: int) -> float:
+        child = run_child("benchmarks.train_probe", bundle.resolve(), *options, "--threads", count)
+        return float(json.loads(child.stdout.splitlines()[-1])["seconds"])
+
+    return _in_turn(threads, turns, step)
+
+
+def _row(what: str, threads: int, alone: list[float], together: list[float], unit: str = "s") -> Row:
+    faster = ratios(alone, together)
+    return {
+        "work": what,
+        "unit": unit,
+        "1 thread": f"{statistics.median(alone):.3f}",
+        f"{threads} threads": f"{statistics.median(together):.3f}",
+        "times as fast": f"{statistics.median(faster):.2f}",
+        "from": f"{faster[0]:.2f}",
+        "to": f"{faster[-1]:.2f}",
+        "turns": len(faster),
+    }
 
 
 @click.command(help=__doc__)
@@ -42,24 +86,12 @@ def main(
     output: Path,
 ) -> None:
     """Command line of this file."""
-    table: list[Row] = []
+    options = ("--rows", rows, "--rank", rank, "--steps", steps, "--recompute", recompute)
+    registers = _registers(threads, turns)
+    table = [_row("multiply-adds in registers", threads, *registers, unit="s of 1e12 FLOP")]
     for compute in computes:
-        seconds: dict[int, list[float]] = {1: [], threads: []}
-        for _ in range(turns):
-            for count, found in seconds.items():
-                options = ("--rows", rows, "--rank", rank, "--steps", steps, "--threads", count)
-                child = run_child(
-                    "benchmarks.train_probe",
-                    bundle.resolve(),
-                    *options,
-                    *("--recompute", recompute, "--compute", compute),
-                )
-                found.append(json.loads(child.stdout.splitlines()[-1])["seconds"])
-        faster = ratios(seconds[1], seconds[threads])
-        row = {"compute": compute, "1 thread, s": f"{statistics.median(seconds[1]):.3f}"}
-        row |= {f"{threads} threads, s": f"{statistics.median(seconds[threads]):.3f}"}
-        row |= {"times as fast": f"{statistics.median(faster):.2f}", "from": f"{faster[0]:.2f}"}
-        table.append({**row, "to": f"{faster[-1]:.2f}", "turns": turns})
+        found = _steps(bundle, threads, turns, (*options, "--compute", compute))
+        table.append(_row(compute, threads, *found))
     write(output, "scaling", f"A training step of {rows} rows, rank {rank}, {recompute} recomputation", table)
 
 
