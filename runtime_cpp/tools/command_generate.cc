@@ -11,7 +11,7 @@
 namespace pocketlora_run {
 namespace {
 
-struct Options {
+struct GenerateCommandOptions {
   BundleOptions bundle;
   GenerateOptions generate;
   std::string adapter;
@@ -25,7 +25,7 @@ struct Options {
 const std::map<std::string, pl_cache_dtype> kCacheDtypes = {
     {"fp32", PL_CACHE_FLOAT32}, {"fp16", PL_CACHE_FLOAT16}, {"int8", PL_CACHE_INT8}};
 
-Session open_session(pl_engine* engine, const Options& options) {
+Session open_session(pl_engine* engine, const GenerateCommandOptions& options) {
   pl_session_options settings;
   pl_session_options_init(&settings);
   settings.context_length = options.context_length;
@@ -51,7 +51,7 @@ void add_session_facts(const pl_session* session, Json* result) {
 }
 
 /// @return false when the adapter cannot be used and the base is to stand in, which a `warning` event tells.
-bool use_adapter(pl_engine* engine, pl_session* session, const Options& options) {
+bool use_adapter(pl_engine* engine, pl_session* session, const GenerateCommandOptions& options) {
   try {
     const Adapter adapter = load_adapter(engine, options.adapter);
     const pl_adapter_ref ref = {adapter.get(), 1.0F};
@@ -66,7 +66,7 @@ bool use_adapter(pl_engine* engine, pl_session* session, const Options& options)
   }
 }
 
-void run_generate(Options options) {
+void run_generate(GenerateCommandOptions options) {
   const Engine engine = options.bundle.open();
   const std::unique_ptr<Texts> texts = options.generate.resolve(options.bundle.bundle, engine.get());
   const Session session = open_session(engine.get(), options);
@@ -90,7 +90,7 @@ void run_generate(Options options) {
 
 void add_generate(CLI::App* app) {
   CLI::App* command = app->add_subcommand("generate", "Continue a prompt, a text or token ids");
-  const auto o = std::make_shared<Options>();
+  const auto o = std::make_shared<GenerateCommandOptions>();
   o->bundle.add_to(command);
   o->generate.add_to(command);
   command->add_option("--adapter", o->adapter, "PEFT folder of an adapter");

@@ -9,7 +9,7 @@
 namespace pocketlora_run {
 namespace {
 
-struct Options {
+struct SwapOptions {
   BundleOptions bundle;
   GenerateOptions generate;
   std::vector<std::string> adapters;
@@ -34,7 +34,7 @@ void run_phase(pl_session* session, const std::string& name, const pl_adapter* a
                static_cast<long long>(line["new_tokens"].get<int64_t>()));
 }
 
-void run_swap(Options options) {
+void run_swap(SwapOptions options) {
   const Engine engine = options.bundle.open();
   const std::unique_ptr<Texts> texts = options.generate.resolve(options.bundle.bundle, engine.get());
   const Session session = create_session(engine.get());
@@ -52,7 +52,7 @@ void run_swap(Options options) {
 void add_swap(CLI::App* app) {
   CLI::App* command = app->add_subcommand(
       "swap", "Continue one prompt with the base, each adapter, and the base again, in one live session");
-  const auto o = std::make_shared<Options>();
+  const auto o = std::make_shared<SwapOptions>();
   o->bundle.add_to(command);
   o->generate.add_to(command);
   command->add_option("--adapter", o->adapters, "PEFT folder of an adapter; repeat for more")

@@ -11,7 +11,7 @@
 namespace pocketlora_run {
 namespace {
 
-struct Options {
+struct TokenizeOptions {
   std::string bundle, text;
   std::vector<int64_t> ids;
   bool goldens = false;
@@ -30,7 +30,7 @@ Json read_goldens(const std::string& path) {
 }
 
 // The texts of the manifest give the ids that it says.
-void check_goldens(const Texts& texts, const Options& options) {
+void check_goldens(const Texts& texts, const TokenizeOptions& options) {
   const Json goldens = read_goldens(options.bundle + "/manifest.json");
   std::string problems;
   for (const Json& golden : goldens) {
@@ -44,7 +44,7 @@ void check_goldens(const Texts& texts, const Options& options) {
   print_json({{"goldens", goldens.size()}});
 }
 
-void run_tokenize(const Options& options) {
+void run_tokenize(const TokenizeOptions& options) {
   const std::unique_ptr<Texts> texts = Texts::open(options.bundle);
   if (options.goldens) {
     check_goldens(*texts, options);
@@ -62,7 +62,7 @@ void run_tokenize(const Options& options) {
 
 void add_tokenize(CLI::App* app) {
   CLI::App* command = app->add_subcommand("tokenize", "Token ids of a text, the text of token ids, or a check of both");
-  const auto o = std::make_shared<Options>();
+  const auto o = std::make_shared<TokenizeOptions>();
   command->add_option("bundle", o->bundle, "Folder of the bundle")->required();
   CLI::Option_group* what = command->add_option_group("what");
   what->add_option("--text", o->text, "Text to encode");
