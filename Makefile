@@ -14,9 +14,9 @@ CMAKE_COMMON = -S runtime_cpp -G Ninja -DCMAKE_BUILD_TYPE=Release \
 EXECUTORCH = $$($(VENV)/python -c 'import importlib.util as u; print(u.find_spec("executorch").submodule_search_locations[0])')
 CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
 PYTEST = $(VENV)/pytest -q
-# One thread a worker: the kernels would otherwise start as many as there are cores in each of them. What stays together
-# on a worker is in tests/conftest.py.
-PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadscope
+# One thread a worker: the kernels would otherwise start as many as there are cores in each of them. A file's tests stay
+# on one worker: neighbours share a bundle, and two workers would wait for the same one to be made.
+PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
 
 CXX_FILES = $(shell git ls-files --cached --others --exclude-standard 'kernels/*.h' 'kernels/*.cc' 'kernels/*.inc' \
   'runtime_cpp/*.h' 'runtime_cpp/*.hpp' 'runtime_cpp/*.cc' 'runtime_cpp/*.c' 'examples/*.c' 'examples/*.cc')

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,25 +19,8 @@ from tests.support.models import TinyModel
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files whose tests share what one of their processes makes in minutes: one worker runs all of them. (xdist's own groups
-# have no effect with pytest 9.)
-TOGETHER = ("tests/lower/test_vulkan.py", "tests/recipes/test_resume.py")
-
 REPOSITORY = Path(__file__).resolve().parent.parent
 BundleFactory = Callable[[TinyModel], Bundled]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests one by one, but for those that stay together; these come first."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Together(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return file if file in TOGETHER else nodeid
-
-    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
