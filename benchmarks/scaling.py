@@ -35,7 +35,7 @@ def _in_turn(threads: int, turns: int, measure: Callable[[int], float]) -> Times
 
 
 def _registers(threads: int, turns: int) -> Times:
-    """Of 1e12 fp32 operations that wait for no memory, over two seconds: the machine as a step finds it, not its best."""
+    """Of 1e12 fp32 operations that wait for no memory, over two seconds: the machine as a step finds it."""
     roofline = Roofline()
     return _in_turn(threads, turns, lambda count: 1e12 / roofline.flops("native", count, tries=1, seconds=2.0))
 
