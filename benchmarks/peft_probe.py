@@ -27,15 +27,14 @@ def _load(model: Path, base: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    dtype = getattr(torch, BASES[base])
     if base != "bnb-nf4":
-        net = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, BASES[base]))
+        net = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
         return _torchao_nf4(net) if base.startswith("torchao") else net
     from transformers import BitsAndBytesConfig
 
-    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
-    return AutoModelForCausalLM.from_pretrained(
-        model, quantization_config=config, dtype=torch.bfloat16, device_map={"": "cpu"}
-    )
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(model, quantization_config=config, dtype=dtype, device_map={"": "cpu"})
 
 
 def _torchao_nf4(net: Any) -> Any:

@@ -1,7 +1,7 @@
 """What a second thread brings to a training step: processes with one and with more threads in turn.
 
-Beside it what it brings to multiply-adds in registers, measured in the same turns: no program gains more, and where two
-processors are one core's, or its other users are busy, that is less than twice.
+Beside it what it brings to multiply-adds in registers, in the same turns: less than twice says that two processors are
+one core's, or that others were at work.
 
 Example: python -m benchmarks.scaling build/peers-work/1b/bundle --rows 128 --compute int16
 """
@@ -25,38 +25,32 @@ def ratios(alone: list[float], together: list[float]) -> list[float]:
     return sorted(one / more for one, more in zip(alone, together, strict=True))
 
 
-Times = tuple[list[float], list[float]]
+Measure = Callable[[int], float]
 
 
-def _in_turn(threads: int, turns: int, measure: Callable[[int], float]) -> Times:
-    """Seconds with one thread and with more, a pair for each turn."""
-    pairs = [(measure(1), measure(threads)) for _ in range(turns)]
-    return [one for one, _ in pairs], [more for _, more in pairs]
-
-
-def _registers(threads: int, turns: int) -> Times:
-    """Of 1e12 fp32 operations that wait for no memory, over two seconds: the machine as a step finds it."""
+def _registers() -> Measure:
+    """Seconds of 1e12 fp32 operations that wait for no memory, over two seconds: the machine as a step finds it."""
     roofline = Roofline()
-    return _in_turn(threads, turns, lambda count: 1e12 / roofline.flops("native", count, tries=1, seconds=2.0))
+    return lambda count: 1e12 / roofline.flops("native", count, tries=1, seconds=2.0)
 
 
-def _steps(bundle: Path, threads: int, turns: int, options: tuple[object, ...]) -> Times:
-    """Of a training step, each run in a process of its own."""
+def _step(bundle: Path, options: tuple[object, ...]) -> Measure:
+    """Seconds of a training step, in a process of its own."""
 
-    def step(count: int) -> float:
+    def measure(count: int) -> float:
         child = run_child("benchmarks.train_probe", bundle.resolve(), *options, "--threads", count)
         return float(json.loads(child.stdout.splitlines()[-1])["seconds"])
 
-    return _in_turn(threads, turns, step)
+    return measure
 
 
-def _row(what: str, threads: int, alone: list[float], together: list[float], unit: str = "s") -> Row:
+def _row(work: str, threads: int, pairs: list[tuple[float, float]]) -> Row:
+    alone, together = (list(column) for column in zip(*pairs, strict=True))
     faster = ratios(alone, together)
     return {
-        "work": what,
-        "unit": unit,
-        "1 thread": f"{statistics.median(alone):.3f}",
-        f"{threads} threads": f"{statistics.median(together):.3f}",
+        "work": work,
+        "1 thread, s": f"{statistics.median(alone):.3f}",
+        f"{threads} threads, s": f"{statistics.median(together):.3f}",
         "times as fast": f"{statistics.median(faster):.2f}",
         "from": f"{faster[0]:.2f}",
         "to": f"{faster[-1]:.2f}",
@@ -87,11 +81,13 @@ def main(
 ) -> None:
     """Command line of this file."""
     options = ("--rows", rows, "--rank", rank, "--steps", steps, "--recompute", recompute)
-    registers = _registers(threads, turns)
-    table = [_row("multiply-adds in registers", threads, *registers, unit="s of 1e12 FLOP")]
-    for compute in computes:
-        found = _steps(bundle, threads, turns, (*options, "--compute", compute))
-        table.append(_row(compute, threads, *found))
+    works = {"multiply-adds in registers, 1e12 FLOP": _registers()}
+    works |= {compute: _step(bundle, (*options, "--compute", compute)) for compute in computes}
+    pairs: dict[str, list[tuple[float, float]]] = {work: [] for work in works}
+    for _ in range(turns):
+        for work, measure in works.items():
+            pairs[work].append((measure(1), measure(threads)))
+    table = [_row(work, threads, found) for work, found in pairs.items()]
     write(output, "scaling", f"A training step of {rows} rows, rank {rank}, {recompute} recomputation", table)
 
 
