@@ -1,7 +1,8 @@
 """What a second thread brings to a training step: processes with one and with more threads in turn.
 
-Beside it what it brings to multiply-adds in registers, in the same turns: less than twice says that two processors are
-one core's, or that others were at work.
+Beside it, in the same turns, what it brings to multiply-adds in registers, and what as many processes of one thread do
+at once. Less than twice there says that two processors are one core's, share a memory that is too slow for both, or
+were lent to others: no program's threads can bring more.
 
 Example: python -m benchmarks.scaling build/peers-work/1b/bundle --rows 128 --compute int16
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -34,12 +36,23 @@ def _registers() -> Measure:
     return lambda count: 1e12 / roofline.flops("native", count, tries=1, seconds=2.0)
 
 
+def _seconds(bundle: Path, options: tuple[object, ...], threads: int) -> float:
+    child = run_child("benchmarks.train_probe", bundle.resolve(), *options, "--threads", threads)
+    return float(json.loads(child.stdout.splitlines()[-1])["seconds"])
+
+
 def _step(bundle: Path, options: tuple[object, ...]) -> Measure:
     """Seconds of a training step, in a process of its own."""
+    return lambda count: _seconds(bundle, options, count)
+
+
+def _processes(bundle: Path, options: tuple[object, ...]) -> Measure:
+    """Seconds between two steps' ends, where so many processes of one thread make steps at once."""
 
     def measure(count: int) -> float:
-        child = run_child("benchmarks.train_probe", bundle.resolve(), *options, "--threads", count)
-        return float(json.loads(child.stdout.splitlines()[-1])["seconds"])
+        with ThreadPoolExecutor(count) as pool:
+            found = list(pool.map(lambda _: _seconds(bundle, options, 1), range(count)))
+        return statistics.mean(found) / count
 
     return measure
 
@@ -49,8 +62,8 @@ def _row(work: str, threads: int, pairs: list[tuple[float, float]]) -> Row:
     faster = ratios(alone, together)
     return {
         "work": work,
-        "1 thread, s": f"{statistics.median(alone):.3f}",
-        f"{threads} threads, s": f"{statistics.median(together):.3f}",
+        "1, s": f"{statistics.median(alone):.3f}",
+        f"{threads}, s": f"{statistics.median(together):.3f}",
         "times as fast": f"{statistics.median(faster):.2f}",
         "from": f"{faster[0]:.2f}",
         "to": f"{faster[-1]:.2f}",
@@ -82,7 +95,9 @@ def main(
     """Command line of this file."""
     options = ("--rows", rows, "--rank", rank, "--steps", steps, "--recompute", recompute)
     works = {"multiply-adds in registers, 1e12 FLOP": _registers()}
-    works |= {compute: _step(bundle, (*options, "--compute", compute)) for compute in computes}
+    for compute in computes:
+        chosen = (*options, "--compute", compute)
+        works |= {f"{compute}, threads": _step(bundle, chosen), f"{compute}, processes": _processes(bundle, chosen)}
     pairs: dict[str, list[tuple[float, float]]] = {work: [] for work in works}
     for _ in range(turns):
         for work, measure in works.items():

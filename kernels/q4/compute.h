@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "kernels/common/isa.h"
+
 namespace pocketlora {
 
 /// Up to this many rows a product is that of few rows, which decodes W group by group.
@@ -23,6 +25,13 @@ const char* compute_name(Compute compute);
 /// @return what is fastest on this machine among what was measured and cannot be told from fp32 by what a model says:
 /// kInt16 with AVX2 and with AVX-512 VNNI (which AMX's machines have), kFloat32 otherwise.
 Compute fastest_compute();
+
+/// @return what `isa` makes of `compute` where a product has so many rows: one that it computes itself, whose results
+/// have the same bits. A backward's rest of a block of rows is the exception: of 16 or fewer it may be fp32.
+Compute computed_as(Compute compute, int64_t n_rows, Isa isa);
+
+/// @return the same for this machine.
+Compute computed_as(Compute compute, int64_t n_rows);
 
 /// @return what the calling thread asked for; kFloat32 unless a ComputeScope says otherwise.
 Compute active_compute();

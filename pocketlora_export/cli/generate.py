@@ -82,6 +82,7 @@ def command(bundle: Path, prompt: str, as_json: bool, **options: Any) -> None:
         console.print_json(_as_json(text, writer, generation, info) | told)
     else:
         _note(generation, writer.stop_reason(generation))
+        _note_compute(info)
 
 
 def _standard_input() -> str:
@@ -168,7 +169,16 @@ def _as_json(prompt: str, writer: _Writer, generation: Generation, info: Session
         "cache_bytes_per_token": info.bytes_per_token,
         "cache_resident": info.cache_resident,
         "compute": info.compute,
+        "decode_compute": info.decode_compute,
+        "prefill_compute": info.prefill_compute,
     }
+
+
+def _note_compute(info: SessionInfo) -> None:
+    """Where this machine computes in something else than was asked for."""
+    for rows, compute in (("at most 16", info.decode_compute), ("more", info.prefill_compute)):
+        if compute != info.compute:
+            console.note(f"{info.compute} is computed as {compute} on this machine for {rows} rows")
 
 
 def _note(generation: Generation, stop_reason: str) -> None:

@@ -60,6 +60,8 @@ class TrainReport:
         """What was chosen for the trainer: an event, and a note where a memory limit decided."""
         if self._json:
             console.print_event("plan", **asdict(plan) | {"activations": plan.activations.name.lower()})
+        if plan.step_compute != plan.compute:
+            console.note(f"{plan.compute} is computed as {plan.step_compute} on this machine")
         if plan.memory_limit or plan.spilled or plan.streams_weights or plan.kept_blocks:
             console.note(
                 f"{plan.max_rows} rows a pass, layers' inputs in {plan.activations.name.lower()}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -61,7 +61,8 @@ class Generation:
 class SessionInfo:
     """What a session holds: tokens that it can hold and holds, its KV cache in bytes, and how it computes.
 
-    `copied_tokens` counts those whose rows came from the engine's prefix cache.
+    `copied_tokens` counts those whose rows came from the engine's prefix cache. `decode_compute` and `prefill_compute`
+    are what this machine makes of `compute` in products of at most 16 rows, and of more; not of what a delegate does.
     """
 
     context_length: int
@@ -71,6 +72,8 @@ class SessionInfo:
     cache_resident: int
     compute: Compute
     copied_tokens: int
+    decode_compute: Compute
+    prefill_compute: Compute
 
 
 class Session(Handle):
@@ -111,9 +114,9 @@ class Session(Handle):
         """What the session holds at this moment."""
         info = structs.sized(structs.SessionInfo)
         check(library().pl_session_get_info(self.pointer, info))
-        numbers = (info.bytes_per_token, info.cache_resident)
-        cache_dtype, compute = CACHE_DTYPES[info.cache_dtype], COMPUTES[info.compute]
-        return SessionInfo(info.context_length, info.length, cache_dtype, *numbers, compute, info.copied_tokens)
+        values = {field.name: getattr(info, field.name) for field in fields(SessionInfo)}
+        values |= {name: COMPUTES[values[name]] for name in ("compute", "decode_compute", "prefill_compute")}
+        return SessionInfo(**values | {"cache_dtype": CACHE_DTYPES[info.cache_dtype]})
 
     def set_adapters(self, adapters: AdapterSet = ()) -> None:
         """Replace the whole set of active adapters; empty = the bare base. The tokens stay."""

@@ -124,6 +124,8 @@ class SessionInfo(ctypes.Structure):
         ("cache_resident", c_int64),
         ("compute", c_int32),
         ("copied_tokens", c_int64),
+        ("decode_compute", c_int32),
+        ("prefill_compute", c_int32),
     ]
 
 
@@ -227,6 +229,8 @@ class TrainerInfo(ctypes.Structure):
         ("scratch", c_int64),
         ("other", c_int64),
         ("kept_blocks", c_int64),
+        ("compute", c_int32),
+        ("step_compute", c_int32),
     ]
 
 

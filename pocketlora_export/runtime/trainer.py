@@ -17,6 +17,7 @@ from pocketlora_export.runtime.arrays import Batches, Float32Array, PackedRows, 
 from pocketlora_export.runtime.engine import Adapter, Engine
 from pocketlora_export.runtime.handle import Handle
 from pocketlora_export.runtime.library import check, library
+from pocketlora_export.runtime.session import COMPUTES
 from pocketlora_export.runtime.training import (
     Activations,
     Checkpoint,
@@ -48,6 +49,7 @@ class Trainer(Handle):
         values = {f.name: getattr(info, f.name) for f in fields(TrainerPlan)}
         values["activations"] = Activations(info.activations)
         values["streams_weights"] = bool(info.streams_weights)
+        values |= {name: COMPUTES[values[name]] for name in ("compute", "step_compute")}
         return TrainerPlan(**values)
 
     def cancel(self) -> None:

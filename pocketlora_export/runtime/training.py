@@ -104,7 +104,8 @@ class TrainerPlan:
     """What a trainer was planned for: the largest setting within the engine's memory limit. Sizes in bytes.
 
     `spilled` is the size of the scratch file; `planned` the sum of the parts that follow it, at their highest.
-    `kept_blocks` keep the first products of their MLP; `block_inputs` has them.
+    `kept_blocks` keep the first products of their MLP; `block_inputs` has them. `step_compute` is what this machine
+    makes of `compute` in passes of more than 16 rows; not of what a delegate computes.
     """
 
     max_rows: int
@@ -122,6 +123,8 @@ class TrainerPlan:
     scratch: int
     other: int
     kept_blocks: int
+    compute: Compute
+    step_compute: Compute
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,9 @@ void add_session_facts(const pl_session* session, Json* result) {
   for (const auto& [name, dtype] : kCacheDtypes) {
     if (dtype == info.cache_dtype) (*result)["cache_dtype"] = name;
   }
-  for (const auto& [name, compute] : kComputes) {
-    if (compute == info.compute) (*result)["compute"] = name;
-  }
+  (*result)["compute"] = compute_name(info.compute);
+  (*result)["decode_compute"] = compute_name(info.decode_compute);
+  (*result)["prefill_compute"] = compute_name(info.prefill_compute);
   (*result)["context_length"] = info.context_length;
   (*result)["cache_bytes_per_token"] = info.bytes_per_token;
   (*result)["cache_resident"] = info.cache_resident;

@@ -12,7 +12,7 @@ import pytest
 
 from pocketlora_export.errors import PocketLoraError, Status
 from pocketlora_export.runtime.engine import AdapterSet, Engine
-from pocketlora_export.runtime.session import Compute, Session
+from pocketlora_export.runtime.session import COMPUTES, Compute, Session
 from pocketlora_export.runtime.trainer import Trainer
 from pocketlora_export.runtime.training import TrainerConfig
 from tests.conftest import BundleFactory
@@ -80,6 +80,39 @@ def test_auto_is_one_of_the_two(tiny_bundle: Any, open_engine: Any) -> None:
     engine = open_engine(tiny_bundle)
     with Session(engine) as session:
         assert session.info().compute in ("fp32", "int16")
+
+
+@pytest.mark.parametrize("compute", COMPUTES)
+def test_a_session_says_what_it_computes(compute: Compute, tiny_bundle: Any, open_engine: Any) -> None:
+    """A session that is asked for what another one makes of its setting gives the same bits."""
+    engine = open_engine(tiny_bundle)
+    tokens = random_rows((LENGTH,), tiny_bundle.tiny.vocab, 12).tokens
+    with Session(engine, compute=compute) as session:
+        info = session.info()
+    # A prompt's last row is a product of one row in the last layer and the head.
+    prompts = [(info.decode_compute, 1)]
+    if info.prefill_compute == info.decode_compute:
+        prompts.append((info.prefill_compute, LENGTH))
+    for said, prompt in prompts:
+        found, same = (_logits(engine, tokens, [], asked, prompt) for asked in (info.compute, said))
+        np.testing.assert_array_equal(found, same)
+
+
+@pytest.mark.parametrize("compute", COMPUTES)
+def test_a_trainer_says_what_it_computes(
+    compute: Compute, tiny_bundle: Any, open_engine: Any, peft_adapter: Any
+) -> None:
+    """The same for a step of training."""
+    engine, batch = open_engine(tiny_bundle), random_rows((40,), tiny_bundle.tiny.vocab, 13)
+    start = engine.load_adapter(peft_adapter(tiny_bundle))
+    with Trainer(engine, TrainerConfig(compute=compute), start) as trainer:
+        found, plan = trainer.forward_backward([batch]), trainer.plan
+    with Trainer(engine, TrainerConfig(compute=plan.step_compute), start) as trainer:
+        same = trainer.forward_backward([batch])
+    assert compute in (plan.compute, "auto")
+    assert (found.loss, found.grad_norm) == (same.loss, same.grad_norm)
+    with Trainer(engine, TrainerConfig(), start) as trainer:
+        assert (trainer.forward_backward([batch]).loss == found.loss) == (plan.step_compute == "fp32")
 
 
 GRADIENT_BOUNDS: dict[Compute, Callable[[TinyModel], float]] = {

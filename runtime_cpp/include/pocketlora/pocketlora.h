@@ -248,7 +248,7 @@ typedef enum pl_cache_dtype {
 typedef enum pl_compute {
   PL_COMPUTE_FLOAT32 = 0,
   PL_COMPUTE_INT16 = 1, /**< 15-bit integers with exact sums; a product is off by about 6e-5 of its size, one of the
-                           backward by 1e-4 */
+                           backward by 1e-4. More than 16 rows only on x86, on NEON as PL_COMPUTE_FLOAT32 */
   PL_COMPUTE_INT8 = 2,  /**< 8-bit integers with exact sums; a product is off by about 1 %, gradients by 3 %. More than
                            16 rows only where the CPU multiplies bytes (AVX-512 VNNI, NEON's dot products; with AMX
                            they are bf16, faster and closer), elsewhere as PL_COMPUTE_INT16 */
@@ -309,6 +309,8 @@ typedef struct pl_session_info {
                              that no later token sees (sliding windows), and those of a reset, are given back */
   pl_compute compute;     /**< never PL_COMPUTE_AUTO */
   int64_t copied_tokens;  /**< whose rows came from the engine's prefix cache so far */
+  pl_compute decode_compute, prefill_compute; /**< what this machine makes of `compute` in products of at most 16 rows,
+                                                 and of more; not of what a delegate computes */
 } pl_session_info;
 PL_API pl_status pl_session_get_info(const pl_session* session, pl_session_info* info);
 /** @return the number of tokens in the session. */
@@ -469,6 +471,9 @@ typedef struct pl_trainer_info {
   int64_t planned;            /**< the parts of pl_memory at their highest, and their sum */
   int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch, other;
   int64_t kept_blocks; /**< that keep their first products for the backward (pl_recompute), as part of block_inputs */
+  pl_compute compute;  /**< that was asked for, never PL_COMPUTE_AUTO */
+  pl_compute step_compute; /**< what this machine makes of it in passes of more than 16 rows; not of what a delegate
+                              computes */
 } pl_trainer_info;
 PL_API pl_status pl_trainer_get_info(const pl_trainer* trainer, pl_trainer_info* info);
 

@@ -63,9 +63,10 @@ PL_JNI(void, Session, nativeCancel)(JNIEnv* env, jclass, jlong session) {
 PL_JNI(jobject, Session, nativeInfo)(JNIEnv* env, jclass, jlong session) {
   pl_session_info info = sized<pl_session_info>();
   if (!succeeded(env, pl_session_get_info(from_java<pl_session>(session), &info))) return nullptr;
-  return new_object(env, "org/pocketlora/SessionInfo", "(JJIJJIJ)V", info.context_length, info.length,
+  return new_object(env, "org/pocketlora/SessionInfo", "(JJIJJIJII)V", info.context_length, info.length,
                     static_cast<jint>(info.cache_dtype), info.bytes_per_token, info.cache_resident,
-                    static_cast<jint>(info.compute), info.copied_tokens);
+                    static_cast<jint>(info.compute), info.copied_tokens, static_cast<jint>(info.decode_compute),
+                    static_cast<jint>(info.prefill_compute));
 }
 
 PL_JNI(void, Session, nativePrefill)(JNIEnv* env, jclass, jlong session, jlongArray tokens, jfloatArray logits) {

@@ -18,4 +18,9 @@ inline Result<Compute> read_compute(pl_compute given) {
   return given == PL_COMPUTE_AUTO ? fastest_compute() : static_cast<Compute>(given);
 }
 
+/// @return what this machine makes of `compute` where a product has so many rows.
+inline pl_compute computed_here(Compute compute, int64_t n_rows) {
+  return static_cast<pl_compute>(computed_as(compute, n_rows));
+}
+
 }  // namespace pocketlora

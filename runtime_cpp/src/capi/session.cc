@@ -127,6 +127,8 @@ pl_status pl_session_get_info(const pl_session* session, pl_session_info* info) 
   facts.cache_resident = cache.resident();
   facts.compute = static_cast<pl_compute>(session->session->compute());
   facts.copied_tokens = session->session->copied_tokens();
+  facts.decode_compute = pocketlora::computed_here(session->session->compute(), 1);
+  facts.prefill_compute = pocketlora::computed_here(session->session->compute(), pocketlora::kFewRows + 1);
   return pocketlora::report(pocketlora::write_struct(facts, "info", info));
 }
 

@@ -1,5 +1,7 @@
 #include "capi/trainer_reports.h"
 
+#include "capi/compute.h"
+
 namespace pocketlora {
 namespace {
 
@@ -74,6 +76,8 @@ pl_trainer_info trainer_info_of(const Trainer& trainer) {
   facts.planned = plan.total();
   fill_parts(plan.parts, &facts);
   facts.kept_blocks = plan.kept_blocks;
+  facts.compute = static_cast<pl_compute>(trainer.options().compute);
+  facts.step_compute = computed_here(trainer.options().compute, kFewRows + 1);
   return facts;
 }
 

@@ -90,6 +90,7 @@ class Trainer {
   RunControl& control() { return control_; }
   const RunControl& control() const { return control_; }
   const TrainingPlan& plan() const { return plan_; }
+  const TrainerOptions& options() const { return options_; }
   bool streams_weights() const { return graph_->streams_weights(); }
   Engine& engine() const { return *engine_; }
 

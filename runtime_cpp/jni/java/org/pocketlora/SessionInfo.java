@@ -23,6 +23,12 @@ public final class SessionInfo {
   /** Tokens whose rows came from the engine's prefix cache so far. */
   public final long copiedTokens;
 
+  /** What this machine makes of it in products of at most 16 rows; not of what a delegate computes. */
+  public final Compute decodeCompute;
+
+  /** The same in products of more rows. */
+  public final Compute prefillCompute;
+
   /** Made by the native library. */
   SessionInfo(
       long contextLength,
@@ -31,7 +37,9 @@ public final class SessionInfo {
       long bytesPerToken,
       long cacheResident,
       int compute,
-      long copiedTokens) {
+      long copiedTokens,
+      int decodeCompute,
+      int prefillCompute) {
     this.contextLength = contextLength;
     this.length = length;
     this.cacheDtype = CacheDtype.values()[cacheDtype];
@@ -39,5 +47,7 @@ public final class SessionInfo {
     this.cacheResident = cacheResident;
     this.compute = Compute.values()[compute];
     this.copiedTokens = copiedTokens;
+    this.decodeCompute = Compute.values()[decodeCompute];
+    this.prefillCompute = Compute.values()[prefillCompute];
   }
 }

@@ -78,6 +78,8 @@ final class SessionTests {
       equal(20L, info.contextLength, "context");
       equal(CacheDtype.INT8, info.cacheDtype, "cache");
       equal(Compute.FLOAT32, info.compute, "compute");
+      equal(Compute.FLOAT32, info.decodeCompute, "decode compute");
+      equal(Compute.FLOAT32, info.prefillCompute, "prefill compute");
       fails(Status.SEQUENCE_TOO_LONG, "20", () -> session.prefill(new long[21]));
       fails(Status.INVALID_ARGUMENT, "top_p", () -> session.generate(PROMPT, options(1).topP(-1), null));
       fails(Status.INVALID_ARGUMENT, "token", () -> session.prefill(new long[] {-1}));
