@@ -14,9 +14,9 @@ CMAKE_COMMON = -S runtime_cpp -G Ninja -DCMAKE_BUILD_TYPE=Release \
 EXECUTORCH = $$($(VENV)/python -c 'import importlib.util as u; print(u.find_spec("executorch").submodule_search_locations[0])')
 CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
 PYTEST = $(VENV)/pytest -q
-# One thread a worker: the kernels would otherwise start as many as there are cores in each of them. A file's tests stay
-# on one worker: neighbours share a bundle, and two workers would wait for the same one to be made.
-PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
+# One thread a worker: the kernels would otherwise start as many as there are cores in each of them. Each worker begins
+# with a stretch of neighbouring files: neighbours share a bundle, and two workers would wait for the same one to be made.
+PYTEST_PARALLEL = OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist worksteal
 
 CXX_FILES = $(shell git ls-files --cached --others --exclude-standard 'kernels/*.h' 'kernels/*.cc' 'kernels/*.inc' \
   'runtime_cpp/*.h' 'runtime_cpp/*.hpp' 'runtime_cpp/*.cc' 'runtime_cpp/*.c' 'examples/*.c' 'examples/*.cc')
@@ -133,7 +133,7 @@ test-embed: install-embed ## apps in C, C++ and Java against the installed packa
 test-arm: runtime build-arm ## C++ unit tests, a training step and a decode of the aarch64 build under emulation
 	cd build/arm/out && QEMU_CPU=max $(CTEST)
 	cd build/arm/out && QEMU_CPU=cortex-a76 $(CTEST) -L kernels
-	$(PYTEST) -m "arm and not slow" tests/arm
+	$(PYTEST_PARALLEL) -m "arm and not slow" tests/arm
 
 .PHONY: test-slow
 test-slow: runtime ## the tests that take minutes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -18,6 +19,12 @@ from tests.support.models import TinyModel
 # A shell that starts this in the background ignores Ctrl-C, and processes inherit that: the commands under test too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """PyTorch's modules are hundreds of thousands of objects, and stay: the garbage collector need not walk them."""
+    gc.freeze()
+
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BundleFactory = Callable[[TinyModel], Bundled]

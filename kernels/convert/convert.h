@@ -13,6 +13,11 @@ enum class FloatFormat : int { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2 };
 /** @return bytes of one stored value. */
 constexpr size_t float_format_size(FloatFormat format) { return format == FloatFormat::kFloat32 ? 4 : 2; }
 
+/** @return "fp32", "fp16" or "bf16". */
+constexpr const char* float_format_name(FloatFormat format) {
+  return format == FloatFormat::kFloat32 ? "fp32" : format == FloatFormat::kFloat16 ? "fp16" : "bf16";
+}
+
 /**
  * Rounds n values to the nearest value of a format, ties to even; NaN stays NaN, and what is too large becomes
  * infinity.

@@ -16,6 +16,12 @@
 /// One call of the head's loss, and what it should give, in double.
 namespace pocketlora::test {
 
+/// @return whether the head has products of its own for `compute` and more than 16 rows: NEON's has for bf16 only.
+inline bool head_computes(Compute compute, Isa isa) {
+  const bool neon = isa_serves(Isa::kNeon, isa);
+  return computed_as(compute, kFewRows + 1, isa) == compute && !(neon && compute == Compute::kInt8);
+}
+
 /// One case: h is scaled to give logits of about `deviation`; a cap of 0 is none.
 struct HeadCase {
   HeadCase(const Q4Shape& the_shape, int64_t rows, bool with_bias, float deviation,

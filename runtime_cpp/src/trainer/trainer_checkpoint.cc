@@ -31,10 +31,6 @@ const char* schedule_name(pl_schedule kind) {
   return kind == PL_SCHEDULE_CONSTANT ? "constant" : kind == PL_SCHEDULE_LINEAR ? "linear" : "cosine";
 }
 
-const char* format_name(FloatFormat format) {
-  return format == FloatFormat::kFloat32 ? "fp32" : format == FloatFormat::kFloat16 ? "fp16" : "bf16";
-}
-
 }  // namespace
 
 /// Whatever a step's outcome depends on besides its data, its number and the state itself.
@@ -60,7 +56,7 @@ Json Trainer::settings() const {
                    {"warmup_steps", options_.schedule.warmup_steps},
                    {"max_grad_norm", as_written(options_.max_grad_norm)},
                    {"max_rows", plan_.activations.max_rows},
-                   {"activations", format_name(plan_.activations.format)}};
+                   {"activations", float_format_name(plan_.activations.format)}};
   settings["compute"] = compute_name(options_.compute);
   // Kept products come from inputs of blocks as they were, recomputed ones from inputs as they were kept.
   if (plan_.activations.format != FloatFormat::kFloat32) settings["kept_blocks"] = plan_.kept_blocks;

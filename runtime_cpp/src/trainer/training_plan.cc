@@ -49,14 +49,10 @@ Result<TrainingPlan> plan_of(const TrainingNeeds& needs, const ActivationLayout&
 
 std::string megabytes(int64_t bytes) { return format("%.1f MB", static_cast<double>(bytes) / 1e6); }
 
-const char* format_name(FloatFormat format) {
-  return format == FloatFormat::kFloat32 ? "fp32" : format == FloatFormat::kFloat16 ? "fp16" : "bf16";
-}
-
 std::string setting_text(const TrainingPlan& plan) {
   const ActivationLayout& layout = plan.activations;
   return format("%lld rows a pass, block inputs in %s%s%s", static_cast<long long>(layout.max_rows),
-                format_name(layout.format), layout.file_bytes() > 0 ? " and in the scratch folder" : "",
+                float_format_name(layout.format), layout.file_bytes() > 0 ? " and in the scratch folder" : "",
                 plan.kept_blocks > 0 ? ", the products of every block kept" : "");
 }
 
