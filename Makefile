@@ -79,8 +79,9 @@ build/stamps/arm: build/stamps/python .ci/arm_sysroot.sh constraints.txt
 	@.ci/arm_sysroot.sh build/arm
 	@touch $@
 
+# Its sources several at once: that each includes what it needs is seen by the build for this machine.
 build/arm/out/build.ninja: build/stamps/arm cmake/aarch64-linux-gnu.cmake
-	cmake $(CMAKE_COMMON) -B build/arm/out -DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/cmake/aarch64-linux-gnu.cmake" \
+	cmake $(CMAKE_COMMON) -B build/arm/out -DPOCKETLORA_UNITY=ON -DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/cmake/aarch64-linux-gnu.cmake" \
 	  -DPOCKETLORA_SYSROOT="$(CURDIR)/build/arm/sysroot" \
 	  -Dexecutorch_DIR="$(CURDIR)/build/arm/executorch/share/cmake" > build/arm.log || { cat build/arm.log; exit 1; }
 

@@ -3,7 +3,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-pip=".venv/bin/python -m pip --disable-pip-version-check"
+# Python compiles the modules that are used when they are first imported; all twenty thousand take more than a minute.
+install=".venv/bin/python -m pip --disable-pip-version-check install -q --no-compile"
 
 "$python" -c 'import sys; sys.exit("setup: Python 3.10 or newer is needed, found " + sys.version if sys.version_info < (3, 10) else 0)'
 [ -x .venv/bin/python ] || "$python" -m venv .venv
@@ -14,9 +15,9 @@ torch=$(sed -n 's/^torch==//p' constraints.txt)
 installed=$(.venv/bin/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null || true)
 if [ "${installed%%+*}" != "$torch" ]; then
   if [ "$(uname -s)" = Linux ]; then
-    $pip install -q "torch==$torch+cpu" 2>/dev/null || $pip install -q "torch==$torch"
+    $install "torch==$torch+cpu" 2>/dev/null || $install "torch==$torch"
   else
-    $pip install -q "torch==$torch"
+    $install "torch==$torch"
   fi
 fi
-$pip install -q -c constraints.txt -e '.[dev]'
+$install -c constraints.txt -e '.[dev]'

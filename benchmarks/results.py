@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,13 @@ def _cpu_name() -> str:
     return platform.machine()
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # in an environment without it, what was measured is still worth keeping
+        return "not installed"
+
+
 def environment() -> dict[str, Any]:
     """The machine and the versions that a result belongs to."""
     commit = subprocess.run(
@@ -37,7 +44,7 @@ def environment() -> dict[str, Any]:
         "cpu_info": _cpu_name(),
         "cores": os.cpu_count(),
         "test_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: _version(name) for name in packages},
     }
 
 

@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "compute_names.h"
 #include "generation.h"
+#include "name_of.h"
 #include "validators.h"
 
 namespace pocketlora_run {
@@ -39,12 +40,10 @@ void add_session_facts(const pl_session* session, Json* result) {
   pl_session_info info = {};
   info.struct_size = sizeof(info);
   check(pl_session_get_info(session, &info));
-  for (const auto& [name, dtype] : kCacheDtypes) {
-    if (dtype == info.cache_dtype) (*result)["cache_dtype"] = name;
-  }
-  (*result)["compute"] = compute_name(info.compute);
-  (*result)["decode_compute"] = compute_name(info.decode_compute);
-  (*result)["prefill_compute"] = compute_name(info.prefill_compute);
+  (*result)["cache_dtype"] = name_of(kCacheDtypes, info.cache_dtype);
+  (*result)["compute"] = name_of(kComputes, info.compute);
+  (*result)["decode_compute"] = name_of(kComputes, info.decode_compute);
+  (*result)["prefill_compute"] = name_of(kComputes, info.prefill_compute);
   (*result)["context_length"] = info.context_length;
   (*result)["cache_bytes_per_token"] = info.bytes_per_token;
   (*result)["cache_resident"] = info.cache_resident;

@@ -14,12 +14,4 @@ inline const std::map<std::string, pl_compute> kComputes = {{"auto", PL_COMPUTE_
                                                             {"int8", PL_COMPUTE_INT8},
                                                             {"bf16", PL_COMPUTE_BF16}};
 
-/// @return its name as --compute has it.
-inline std::string compute_name(pl_compute compute) {
-  for (const auto& [name, value] : kComputes) {
-    if (value == compute) return name;
-  }
-  return "";
-}
-
 }  // namespace pocketlora_run

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "compute_names.h"
+#include "name_of.h"
 #include "tool_error.h"
 #include "validators.h"
 
@@ -211,18 +212,6 @@ pl_trainer_options TrainOptions::trainer(const pl_engine_info& info, int64_t ste
   c.compute = compute;
   return c;
 }
-
-namespace {
-
-template <typename Value>
-std::string name_of(const std::map<std::string, Value>& names, Value value) {
-  for (const auto& [name, candidate] : names) {
-    if (candidate == value) return name;
-  }
-  return "";
-}
-
-}  // namespace
 
 std::string activations_name(pl_activations activations) { return name_of(kActivations, activations); }
 

@@ -11,6 +11,7 @@
 #include "commands.h"
 #include "compute_names.h"
 #include "events.h"
+#include "name_of.h"
 #include "train_options.h"
 
 namespace pocketlora_run {
@@ -72,16 +73,16 @@ void report_plan(const pl_trainer_info& plan) {
                        {"scratch", plan.scratch},
                        {"other", plan.other},
                        {"kept_blocks", plan.kept_blocks},
-                       {"compute", compute_name(plan.compute)},
-                       {"step_compute", compute_name(plan.step_compute)}});
+                       {"compute", name_of(kComputes, plan.compute)},
+                       {"step_compute", name_of(kComputes, plan.step_compute)}});
   const std::string kept =
       plan.kept_blocks > 0 ? ", products of " + std::to_string(plan.kept_blocks) + " layers kept" : "";
   std::fprintf(stderr, "%lld rows a pass, layers' inputs in %s%s%s%s; %.1f MB planned\n", number(plan.max_rows),
                format.c_str(), plan.spilled > 0 ? " and a scratch file" : "", kept.c_str(),
                plan.streams_weights != 0 ? ", weights streamed" : "", static_cast<double>(plan.planned) / 1e6);
   if (plan.step_compute != plan.compute) {
-    std::fprintf(stderr, "%s is computed as %s on this machine\n", compute_name(plan.compute).c_str(),
-                 compute_name(plan.step_compute).c_str());
+    std::fprintf(stderr, "%s is computed as %s on this machine\n", name_of(kComputes, plan.compute).c_str(),
+                 name_of(kComputes, plan.step_compute).c_str());
   }
 }
 

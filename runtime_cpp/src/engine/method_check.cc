@@ -8,7 +8,6 @@
 namespace pocketlora {
 namespace {
 
-using executorch::runtime::Result;
 using executorch::runtime::TensorInfo;
 
 std::string shape_text(const TensorInfo& info) {
@@ -25,7 +24,7 @@ bool same_shape(const TensorInfo& info, const std::vector<Dim>& expected) {
   return true;
 }
 
-void check_tensor(const Result<TensorInfo>& info, const TensorSpec& spec, const std::string& where,
+void check_tensor(const executorch::runtime::Result<TensorInfo>& info, const TensorSpec& spec, const std::string& where,
                   ProblemList* problems) {
   if (!info.ok()) return problems->add(where + ": expected a tensor");
   if (info->scalar_type() != scalar_type(spec.dtype)) {

@@ -8,10 +8,9 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-constexpr char kFormat[] = "pocketlora.artifact";
-constexpr int64_t kVersion = 1;
+constexpr char kArtifactFormat[] = "pocketlora.artifact";
+constexpr int64_t kArtifactVersion = 1;
 constexpr char kMetadataFile[] = "metadata.json";
-constexpr char kMetricsFile[] = "training_metrics.jsonl";
 
 /// nlohmann's parser does not fail here: the manifest's reader and parse_json have been over these texts.
 OrderedJson parsed(const std::string& text) { return OrderedJson::parse(text, nullptr, false); }
@@ -69,14 +68,10 @@ Status write_artifact(const ArtifactSource& source, const std::string& dir) {
   PL_ASSIGN_OR_RETURN(const Json run, parse_json(source.run_json, "run_json", PL_INVALID_ARGUMENT));
   if (!run.is_object()) return error(PL_INVALID_ARGUMENT, "run_json: expected an object");
   const OrderedJson metrics = metrics_facts(source);
-  const OrderedJson metadata = {{"format", kFormat},
-                                {"version", kVersion},
-                                {"pocketlora", source.version},
-                                {"base", base_facts(source)},
-                                {"adapter", adapter_facts(source)},
-                                {"training", source.settings},
-                                {"metrics", metrics},
-                                {"run", parsed(source.run_json)}};
+  const OrderedJson metadata = {
+      {"format", kArtifactFormat},  {"version", kArtifactVersion},      {"pocketlora", source.version},
+      {"base", base_facts(source)}, {"adapter", adapter_facts(source)}, {"training", source.settings},
+      {"metrics", metrics},         {"run", parsed(source.run_json)}};
   PL_ASSIGN_OR_RETURN(AtomicDirectory folder, AtomicDirectory::create(dir));
   PL_RETURN_IF_ERROR(source.adapter->write(&folder, training_section(metrics)));
   const std::string text = metadata.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

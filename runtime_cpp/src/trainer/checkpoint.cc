@@ -17,13 +17,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr char kFormat[] = "pocketlora.checkpoint";
-constexpr int64_t kVersion = 1;
+constexpr char kCheckpointFormat[] = "pocketlora.checkpoint";
+constexpr int64_t kCheckpointVersion = 1;
 constexpr char kAdapterFile[] = "adapter_model.safetensors";
 constexpr char kBestFile[] = "best_model.safetensors";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
 constexpr char kTrainingFile[] = "training.json";
-constexpr char kMetricsFile[] = "training_metrics.jsonl";
 constexpr size_t kMaxOptimizerHeader = 64 << 10;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -37,8 +36,8 @@ std::string training_text(const CheckpointSource& source) {
                                  {"without_improvement", s.best.without_improvement}};
   if (std::isfinite(s.best.best_loss)) best["best_loss"] = s.best.best_loss;
   if (source.best != nullptr) best["file"] = source.best.get() == source.adapter ? kAdapterFile : kBestFile;
-  const nlohmann::ordered_json json = {{"format", kFormat},
-                                       {"version", kVersion},
+  const nlohmann::ordered_json json = {{"format", kCheckpointFormat},
+                                       {"version", kCheckpointVersion},
                                        {"step", s.step},
                                        {"optimizer_steps", s.optimizer_steps},
                                        {"skipped_steps", s.skipped_steps},
@@ -120,9 +119,10 @@ Status check_version(const Json& json, const std::string& path) {
   const std::string found_format = root.require_string("format");
   const int64_t version = root.require_int("version");
   PL_RETURN_IF_ERROR(problems.to_status(PL_INPUT_MALFORMED, path + ": not a checkpoint's training.json"));
-  if (found_format == kFormat && version == kVersion) return Status();
-  return error(PL_INPUT_UNSUPPORTED, "%s: expected %s version %lld, found %s version %lld", path.c_str(), kFormat,
-               static_cast<long long>(kVersion), found_format.c_str(), static_cast<long long>(version));
+  if (found_format == kCheckpointFormat && version == kCheckpointVersion) return Status();
+  return error(PL_INPUT_UNSUPPORTED, "%s: expected %s version %lld, found %s version %lld", path.c_str(),
+               kCheckpointFormat, static_cast<long long>(kCheckpointVersion), found_format.c_str(),
+               static_cast<long long>(version));
 }
 
 /// A value for a message: a long list says nothing to anybody.

@@ -9,6 +9,9 @@
 
 namespace pocketlora {
 
+/// Where checkpoints and artifacts keep the log.
+inline constexpr char kMetricsFile[] = "training_metrics.jsonl";
+
 /// The events of a training (docs/events.md), a line of JSON each: what training_metrics.jsonl is made of. It goes with
 /// the checkpoints, so that a training that was killed and resumed has every step once.
 class MetricsLog {
