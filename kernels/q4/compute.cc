@@ -65,11 +65,9 @@ Compute computed_as(Compute compute, int64_t n_rows) { return computed_as(comput
 
 Compute active_compute() { return t_compute; }
 
-bool amx_computes(int64_t n_rows) {
-  return n_rows > kFewRows && (t_compute == Compute::kBf16 || t_compute == Compute::kInt8);
-}
+bool amx_computes(int64_t n_rows) { return computed_as(t_compute, n_rows, Isa::kAmx) == Compute::kBf16; }
 
-bool neon_bf16_computes(int64_t n_rows) { return n_rows > kFewRows && t_compute == Compute::kBf16; }
+bool neon_bf16_computes(int64_t n_rows) { return computed_as(t_compute, n_rows, Isa::kNeonBf16) == Compute::kBf16; }
 
 ComputeScope::ComputeScope(Compute compute) : before_(t_compute) { t_compute = compute; }
 

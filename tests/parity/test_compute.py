@@ -94,8 +94,9 @@ def test_a_session_says_what_it_computes(compute: Compute, tiny_bundle: Any, ope
     if info.prefill_compute == info.decode_compute:
         prompts.append((info.prefill_compute, LENGTH))
     for said, prompt in prompts:
-        found, same = (_logits(engine, tokens, [], asked, prompt) for asked in (info.compute, said))
+        found, same, exact = (_logits(engine, tokens, [], asked, prompt) for asked in (info.compute, said, "fp32"))
         np.testing.assert_array_equal(found, same)
+        assert np.array_equal(found, exact) == (said == "fp32")
 
 
 @pytest.mark.parametrize("compute", COMPUTES)

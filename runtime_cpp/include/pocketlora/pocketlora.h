@@ -472,8 +472,8 @@ typedef struct pl_trainer_info {
   int64_t arena, block_inputs, adapter, gradients, optimizer, kv_cache, scratch, other;
   int64_t kept_blocks; /**< that keep their first products for the backward (pl_recompute), as part of block_inputs */
   pl_compute compute;  /**< that was asked for, never PL_COMPUTE_AUTO */
-  pl_compute step_compute; /**< what this machine makes of it in passes of more than 16 rows; not of what a delegate
-                              computes */
+  pl_compute step_compute; /**< what this machine makes of it in the blocks of passes of more than 16 rows; not of what
+                              a delegate computes */
 } pl_trainer_info;
 PL_API pl_status pl_trainer_get_info(const pl_trainer* trainer, pl_trainer_info* info);
 
